@@ -1,0 +1,1 @@
+"""Everything that runs on a server or on an artist's machine."""

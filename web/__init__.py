@@ -1,0 +1,1 @@
+"""The player: Python that runs in the browser. Only `web.browser` touches JavaScript."""
