@@ -1,0 +1,183 @@
+"""Settings: one frozen object, read once from `DIGM_*` variables and, below them, the TOML file in `DIGM_CONFIG`.
+
+Every field is described where it stands; `docs/settings.md` repeats the descriptions for operators and a test
+keeps the two together. Whoever needs a setting takes the object as an argument: nothing here is global.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+from digm.errors import CallerFault
+
+PREFIX = "DIGM_"
+LOG_LEVELS = ("debug", "info", "warning", "error")
+Port = Annotated[int, Meta(ge=-1, le=65_535)]
+
+
+def default_data() -> Path:
+    """Where data lives when nobody says otherwise (XDG Base Directory Specification)."""
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "digm"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator may choose. `port=0` asks the system for a free port (tests)."""
+
+    data: Annotated[
+        Path, Meta(description="The data folder: chunks, manifests, catalogue, vault, secrets, inbox.")
+    ] = msgspec.field(default_factory=default_data)
+    host: Annotated[str, Meta(description="Address that the hub and the gateway listen on.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port of the hub: pages, API, signalling.")] = 8080
+    gateway_port: Annotated[Port, Meta(description="Port of the gateway; -1 means the hub's port + 1.")] = -1
+    seed_port: Annotated[
+        Port, Meta(description="Health port of the seeding peer; -1: the hub's port + 2.")
+    ] = -1
+    artist_port: Annotated[
+        Port, Meta(description="Health port of the artist process; -1: the hub's port + 3.")
+    ] = -1
+    public_url: Annotated[
+        str | None,
+        Meta(description="The hub's URL as listeners see it; unset: taken from each request's host."),
+    ] = None
+    gateway_url: Annotated[
+        str | None,
+        Meta(
+            description="The gateway's URL as listeners see it; unset: the request's host, the gateway's port."
+        ),
+    ] = None
+    signal_url: Annotated[
+        str,
+        Meta(description="Where the seeding peer and the artist process find the hub; unset: this machine."),
+    ] = ""
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses or networks of reverse proxies whose X-Forwarded-* headers are believed."
+        ),
+    ] = ()
+    vault_passphrase: Annotated[
+        str | None,
+        Meta(description="Passphrase of the artist's key vault; unset: protected by file mode alone."),
+    ] = None
+    stun_urls: Annotated[
+        tuple[str, ...], Meta(description="STUN servers given to peers, such as stun:stun.example.org:3478.")
+    ] = ()
+    ice_loopback: Annotated[
+        bool,
+        Meta(description="Offer 127.0.0.1 as an ICE candidate, so that it works on one machine offline."),
+    ] = True
+    upload_bytes_per_s: Annotated[
+        int, Meta(ge=0, description="Upload cap of the seeding peer in bytes per second; 0: no cap.")
+    ] = 0
+    upload_slots: Annotated[
+        int, Meta(ge=1, description="How many peers the seeding peer serves at once.")
+    ] = 16
+    grant_seconds: Annotated[
+        int, Meta(ge=60, description="How long a listening grant is valid, in seconds.")
+    ] = 6 * 3600
+    grants_per_minute: Annotated[
+        int, Meta(ge=1, description="Listening grants that one address may ask for in a minute.")
+    ] = 120
+    verify_reads: Annotated[
+        bool, Meta(description="Hash every chunk when it is read from disk; a damaged one is refused.")
+    ] = True
+    gateway_cache_bytes: Annotated[
+        int, Meta(ge=0, description="Chunks that the gateway keeps in memory, in bytes.")
+    ] = 256 * 1024 * 1024
+    gateway_cert: Annotated[Path | None, Meta(description="TLS certificate chain of the gateway (PEM).")] = (
+        None
+    )
+    gateway_key: Annotated[Path | None, Meta(description="TLS private key of the gateway (PEM).")] = None
+    opus_bit_rate: Annotated[
+        int, Meta(ge=16_000, le=512_000, description="Bit rate of the Opus rendition, in bits per second.")
+    ] = 128_000
+    log_level: Annotated[str, Meta(description="debug, info, warning or error.")] = "info"
+
+    def __post_init__(self) -> None:
+        def resolve(name: str, value: object) -> None:
+            msgspec.structs.force_setattr(self, name, value)
+
+        if self.log_level not in LOG_LEVELS:
+            raise _bad("log_level", f"{self.log_level!r} is not one of {', '.join(LOG_LEVELS)}")
+        if (self.gateway_cert is None) != (self.gateway_key is None):
+            raise _bad("gateway_cert", "the certificate and DIGM_GATEWAY_KEY go together")
+        if self.port < 0:
+            raise _bad("port", "a port is 0 to 65535")
+        resolve("data", Path(os.path.abspath(self.data.expanduser())))  # noqa: PTH100 - symlinks stay
+        for offset, name in enumerate(("gateway_port", "seed_port", "artist_port"), start=1):
+            if getattr(self, name) < 0:
+                resolve(name, self.port + offset if self.port else 0)
+        for name in ("public_url", "gateway_url", "signal_url"):
+            resolve(name, _checked_url(name, getattr(self, name)))
+        if not self.signal_url:
+            host = "127.0.0.1" if self.host in ("", "0.0.0.0", "::", "localhost") else self.host
+            resolve("signal_url", f"http://{f'[{host}]' if ':' in host else host}:{self.port}")
+
+    def __repr__(self) -> str:
+        return f"Settings(data={str(self.data)!r}, host={self.host!r}, port={self.port})"  # no passphrase in logs
+
+
+def _bad(name: str, why: str) -> CallerFault:
+    variable = PREFIX + name.upper()
+    return CallerFault("bad_setting", f"The setting {variable} cannot be used: {why}.", variable=variable)
+
+
+def _checked_url(name: str, url: str | None) -> str | None:
+    if not url:
+        return url
+    if not url.startswith(("http://", "https://")):
+        raise _bad(name, f"{url!r} does not start with http:// or https://")
+    return url.rstrip("/")
+
+
+def variable_of(field: str) -> str:
+    """The environment variable that sets a field."""
+    return PREFIX + field.upper()
+
+
+def _convert(field: msgspec.structs.FieldInfo, value: object) -> Any:
+    is_list = get_origin(get_args(field.type)[0]) is tuple
+    if is_list and isinstance(value, str):
+        value = [item.strip() for item in value.split(",") if item.strip()]
+    try:
+        return msgspec.convert(value, field.type, strict=False, dec_hook=_decode_path)
+    except msgspec.ValidationError as error:
+        raise _bad(field.name, f"{str(error)[0].lower()}{str(error)[1:]}") from error
+
+
+def _decode_path(wanted: type, value: object) -> object:
+    if wanted is Path and isinstance(value, str):
+        return Path(value)
+    raise TypeError(f"expected {wanted.__name__}")
+
+
+def _read_file(path: str) -> dict[str, object]:
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise CallerFault("bad_setting", f"The file named by DIGM_CONFIG cannot be read: {error}.") from error
+
+
+def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings: variables win over the file, the file over the defaults. An empty variable is unset.
+
+    Raises:
+        CallerFault: `bad_setting`; the sentence names the variable.
+    """
+    fields = {field.name: field for field in msgspec.structs.fields(Settings)}
+    chosen: dict[str, object] = _read_file(environ["DIGM_CONFIG"]) if environ.get("DIGM_CONFIG") else {}
+    for name in chosen:
+        if name not in fields:
+            raise CallerFault(
+                "bad_setting", f"The file named by DIGM_CONFIG has an unknown setting, {name!r}."
+            )
+    for name in fields:
+        if environ.get(variable_of(name)):
+            chosen[name] = environ[variable_of(name)]
+    return Settings(**{name: _convert(fields[name], value) for name, value in chosen.items()})
