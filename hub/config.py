@@ -1,4 +1,4 @@
-"""Settings: one frozen object, read once from `DIGM_*` variables and, below them, the TOML file in `DIGM_CONFIG`.
+"""Settings: one frozen object, read once from `DIGM_*` variables and the TOML file named by `DIGM_CONFIG`.
 
 Every field is described where it stands; `docs/settings.md` repeats the descriptions for operators and a test
 keeps the two together. Whoever needs a setting takes the object as an argument: nothing here is global.
@@ -47,9 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     gateway_url: Annotated[
         str | None,
-        Meta(
-            description="The gateway's URL as listeners see it; unset: the request's host, the gateway's port."
-        ),
+        Meta(description="The gateway's URL as listeners see it; unset: the request's host, gateway's port."),
     ] = None
     signal_url: Annotated[
         str,
@@ -120,7 +118,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             resolve("signal_url", f"http://{f'[{host}]' if ':' in host else host}:{self.port}")
 
     def __repr__(self) -> str:
-        return f"Settings(data={str(self.data)!r}, host={self.host!r}, port={self.port})"  # no passphrase in logs
+        # Not the generated one: the passphrase must not reach a log.
+        return f"Settings(data={str(self.data)!r}, host={self.host!r}, port={self.port})"
 
 
 def _bad(name: str, why: str) -> CallerFault:

@@ -1,4 +1,4 @@
-"""Logs are events with fields: one JSON object a line on stderr, past tense, never a key, token or whole address."""
+"""Logs are events with fields: JSON lines on stderr, past tense, never a key, a token or a whole address."""
 
 import logging
 import sys
