@@ -1,0 +1,118 @@
+// Builds what the browser loads to run Python: `npm run build`.
+//
+// Out of node_modules/pyodide, digm/ and web/ it makes, in static/dist/:
+//   pyodide-<hash>/   Pyodide's loader and interpreter, as they come from npm
+//   digm-<hash>.zip   the standard library modules in use, digm and web, compiled (the fallback)
+//   digm-<hash>.bin   the interpreter's memory after all of that was imported (the fast path)
+//   assets.js[on]     where they are
+// each with a .br and a .gz beside it. Nothing is done when no input has changed.
+
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { compressBeside } from './compress.mjs';
+import { bundle, snapshot } from './python.mjs';
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+const PYODIDE = join(ROOT, 'node_modules', 'pyodide');
+const DIST = join(ROOT, 'static', 'dist');
+const LOADER_FILES = ['pyodide.mjs', 'pyodide.asm.mjs', 'pyodide.asm.wasm'];
+
+/** @param {...(string | Uint8Array)} parts */
+const hashOf = (...parts) => {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(part);
+  return hash.digest('hex').slice(0, 16);
+};
+
+/**
+ * The Python sources that go to the browser.
+ * @returns {Promise<{name: string, source: string}[]>} names are paths such as `digm/merkle.py`, sorted.
+ */
+async function pythonSources() {
+  const found = [];
+  for (const room of ['digm', 'web']) {
+    const entries = await readdir(join(ROOT, room), { recursive: true, withFileTypes: true });
+    for (const entry of entries) {
+      if (!entry.isFile() || !entry.name.endsWith('.py')) continue;
+      const path = join(entry.parentPath ?? entry.path, entry.name);
+      found.push({ name: relative(ROOT, path), source: await readFile(path, 'utf8') });
+    }
+  }
+  return found.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** Hash of everything the result depends on: sources, Pyodide, this build and Node's compressors. */
+async function inputsHash(sources) {
+  const builders = (await readdir(join(ROOT, 'web', 'build'))).sort();
+  const parts = [process.version, await readFile(join(PYODIDE, 'package.json'))];
+  for (const name of builders) parts.push(name, await readFile(join(ROOT, 'web', 'build', name)));
+  for (const { name, source } of sources) parts.push(name, source);
+  return hashOf(...parts);
+}
+
+/** @returns {Promise<boolean>} whether static/dist/ already holds the result for these inputs. */
+async function isBuilt(inputs) {
+  try {
+    const assets = JSON.parse(await readFile(join(DIST, 'assets.json'), 'utf8'));
+    return assets.inputs === inputs && assets.files.every((name) => existsSync(join(DIST, name)));
+  } catch {
+    return false;
+  }
+}
+
+/** Write through a temporary name, so that an interrupted build never leaves half a file behind. */
+async function place(path, data) {
+  await mkdir(dirname(path), { recursive: true });
+  await writeFile(`${path}.part`, data);
+  await rename(`${path}.part`, path);
+}
+
+async function build() {
+  const started = performance.now();
+  const sources = await pythonSources();
+  const inputs = await inputsHash(sources);
+  if (await isBuilt(inputs)) {
+    console.log('static/dist is up to date');
+    return;
+  }
+  const { zip, modules } = await bundle(PYODIDE, sources);
+  const memory = await snapshot(PYODIDE, zip, modules);
+  const loader = await Promise.all(LOADER_FILES.map((name) => readFile(join(PYODIDE, name))));
+  const loaderFolder = `pyodide-${hashOf(...loader)}`;
+  const bundleName = `digm-${hashOf(zip)}.zip`;
+  const snapshotName = `digm-${hashOf(memory)}.bin`;
+  const outputs = new Map([
+    ...LOADER_FILES.map((name, i) => [`${loaderFolder}/${name}`, loader[i]]),
+    [bundleName, zip],
+    [snapshotName, memory],
+  ]);
+  for (const [name, data] of outputs) {
+    if (!existsSync(join(DIST, name))) await place(join(DIST, name), data);
+  }
+  await compressBeside([...outputs.keys()].map((name) => join(DIST, name)));
+
+  const files = [...outputs.keys()].flatMap((name) => [name, `${name}.br`, `${name}.gz`]);
+  const urls = { pyodide: `${loaderFolder}/`, bundle: bundleName, snapshot: snapshotName };
+  const sizes = { bundle: zip.length, snapshot: memory.length };
+  await place(join(DIST, 'assets.js'), `export default ${JSON.stringify(urls)};\n`);
+  await place(join(DIST, 'assets.json'), `${JSON.stringify({ ...urls, inputs, sizes, files }, null, 1)}\n`);
+  await removeStale(new Set([...files, 'assets.js', 'assets.json']));
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  console.log(`static/dist built in ${seconds} s: ${modules.length} modules, ` +
+    `bundle ${zip.length} bytes, snapshot ${memory.length} bytes`);
+}
+
+/** Delete what earlier builds left in static/dist/. */
+async function removeStale(kept) {
+  for (const entry of await readdir(DIST, { recursive: true, withFileTypes: true })) {
+    const name = relative(DIST, join(entry.parentPath ?? entry.path, entry.name));
+    const isKept = entry.isFile() ? kept.has(name) : [...kept].some((file) => file.startsWith(`${name}/`));
+    if (!isKept) await rm(join(DIST, name), { recursive: true, force: true });
+  }
+}
+
+await build();
