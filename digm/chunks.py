@@ -1,7 +1,7 @@
 """The geometry of encrypted audio: frames inside chunks, and what binds each frame to its place.
 
-The cipher itself belongs to the room around this one (`cryptography` on a server, WebCrypto in the page): here
-are the nonce and the additional data that both must use. AES-256-GCM, NIST SP 800-38D.
+The cipher belongs to the room around this one (`cryptography` on a server, WebCrypto in the page): here are the
+nonce and the additional data that both must use. AES-256-GCM, NIST SP 800-38D.
 """
 
 import struct
@@ -40,7 +40,7 @@ def chunk_place(rendition: int, chunk: int) -> bytes:
 def frame_nonce(frame: int) -> bytes:
     """The 12-byte GCM nonce of a frame: 8 zero bytes and a u32 counter.
 
-    A counter is enough because the key belongs to one chunk and a chunk is encrypted once (format: Encryption).
+    A counter is enough: the key belongs to one chunk, and a chunk is encrypted once.
     """
     return frame.to_bytes(12, "big")
 

@@ -1,4 +1,4 @@
-"""Errors by whose fault they are. Each carries a stable `code`, a sentence for people, and its facts as data."""
+"""Errors by whose fault they are. Each has a stable `code`, a sentence for people, and its facts."""
 
 
 class DigmError(Exception):

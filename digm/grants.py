@@ -1,9 +1,9 @@
 """Listening grants: how a page gets the keys of what it may play, and of nothing else (protocol: Grants).
 
-The artist's vault writes a grant, seals it with HPKE (RFC 9180) to the page's X25519 key and signs the sealed bytes
-with the artist's Ed25519 key. Sealing, opening and checking the signature belong to the rooms around this one;
-here are the bytes of all three. A preview is a grant that holds the chunk keys of the first seconds: what it does
-not hold cannot be played, whatever the player does.
+The artist's vault writes a grant, seals it with HPKE (RFC 9180) to the page's X25519 key and signs the sealed
+bytes with the artist's Ed25519 key. Sealing, opening and checking the signature belong to the rooms around this
+one; here are the bytes of all three. A preview is a grant that holds the chunk keys of the first seconds: what
+it does not hold cannot be played, whatever the player does.
 """
 
 import json
@@ -76,9 +76,7 @@ class Grant:
 
 def preview_chunks(rendition: Rendition, preview_s: int) -> range:
     """The chunks whose keys a preview holds: those that start inside it, at most 8 s beyond its end."""
-    return range(
-        rendition.chunk_at(preview_s) + (rendition.chunk_start_s(rendition.chunk_at(preview_s)) < preview_s)
-    )
+    return range(sum(rendition.chunk_start_s(chunk) < preview_s for chunk in range(rendition.chunk_count)))
 
 
 def make_grant(manifest: Manifest, track_key: bytes, player_key: bytes, not_after: int) -> Grant:

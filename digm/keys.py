@@ -1,4 +1,4 @@
-"""Keys of a track: one key for the whole, one derived key per chunk, and a commitment to the whole (format: Encryption)."""
+"""Keys of a track: one for the whole, one derived from it per chunk, and a commitment to the whole."""
 
 import hashlib
 import hmac

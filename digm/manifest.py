@@ -2,8 +2,8 @@
 
 A UTF-8 JSON document. Its identity is the SHA-256 of its exact bytes. The signature is the last member of the
 document and is made over the exact bytes of the document without that member: nothing has to be written again
-in a canonical form to be checked. Checking an Ed25519 signature is left to the room around this one (`cryptography`
-on a server, WebCrypto in the page): it needs `artist_key`, `signature` and `signed_part`.
+in a canonical form to be checked. Checking an Ed25519 signature is left to the room around this one
+(`cryptography` on a server, WebCrypto in the page): it needs `artist_key`, `signature` and `signed_part`.
 """
 
 import base64
@@ -45,8 +45,8 @@ class Rendition:
         duration: of all access units, in units of the timescale; delay and padding are part of it.
         init: the init segment, empty for MP3.
         chunk_hashes: SHA-256 of each encrypted chunk.
-        fragments: per chunk, the (byte offset in the plaintext, start in units of the timescale) of each place
-            where decoding may begin.
+        fragments: per chunk, the (byte offset in the plaintext, start in units of the timescale) of each
+            place where decoding may begin.
     """
 
     id: int
@@ -76,7 +76,7 @@ class Rendition:
         return chunk == self.chunk_count - 1 and frame == self.last_chunk_frames - 1
 
     def presented_s(self, units: int) -> float:
-        """A time inside the rendition as the listener sees it: without the encoder's delay, never negative."""
+        """A time inside the rendition as it is heard: without the encoder's delay, never negative."""
         return max(0, units - self.config.delay) / self.config.timescale
 
     @property
@@ -285,7 +285,7 @@ def _is_pair(item: Any) -> bool:
 
 
 def _check_times(rendition: Rendition) -> None:
-    """Offsets grow inside each chunk and stay inside it; times grow through the rendition, at most 8 s a chunk."""
+    """Offsets grow inside each chunk, times through the rendition; no chunk is longer than 8 seconds."""
     config = rendition.config
 
     def refuse(what: str) -> NoReturn:

@@ -1,8 +1,8 @@
 """Fragmented MP4, written by hand: an init segment, movie fragments, and `free` boxes that fill to the byte.
 
-ISO/IEC 14496-12 (boxes), "Encapsulation of FLAC in ISO BMFF" (fLaC, dfLa), "Encapsulation of Opus in ISO BMFF"
-(Opus, dOps), ISO/IEC 14496-14 (mp4a, esds). One audio track, no `stts` entries: everything lives in fragments.
-Only writing; players read.
+ISO/IEC 14496-12 (boxes), "Encapsulation of FLAC in ISO BMFF" (fLaC, dfLa), "Encapsulation of Opus in ISO
+BMFF" (Opus, dOps), ISO/IEC 14496-14 (mp4a, esds). One audio track, no `stts` entries: everything lives in
+fragments. Only writing; players read.
 """
 
 import struct
@@ -46,7 +46,7 @@ def init_segment(config: AudioConfig) -> bytes:
 
 
 def _movie_header() -> bytes:
-    # The duration stays 0: a fragmented file learns its length from its fragments, the player from the manifest.
+    # The duration stays 0: readers learn the length from the fragments, the player from the manifest.
     return full_box(
         b"mvhd", 0, 0,
         struct.pack(">IIIIIH10x", 0, 0, 1000, 0, 0x10000, 0x0100),
@@ -67,6 +67,7 @@ def _track(config: AudioConfig) -> bytes:
     )  # fmt: skip
     media_header = full_box(b"mdhd", 0, 0, struct.pack(">IIIIHH", 0, 0, config.timescale, 0, 0x55C4, 0))
     handler = full_box(b"hdlr", 0, 0, bytes(4), b"soun", bytes(12), b"DIGM\0")
+    sound_header = full_box(b"smhd", 0, 0, bytes(4))
     data_here = box(b"dinf", full_box(b"dref", 0, 0, struct.pack(">I", 1), full_box(b"url ", 0, 1)))
     no_samples = (
         full_box(b"stts", 0, 0, bytes(4)),
@@ -79,7 +80,7 @@ def _track(config: AudioConfig) -> bytes:
         b"trak", header,
         box(
             b"mdia", media_header, handler,
-            box(b"minf", full_box(b"smhd", 0, 0, bytes(4)), data_here, box(b"stbl", description, *no_samples)),
+            box(b"minf", sound_header, data_here, box(b"stbl", description, *no_samples)),
         ),
     )  # fmt: skip
 

@@ -1,7 +1,7 @@
-"""Access units in, the plaintext of chunks out: each chunk can be played alone and has exactly the size it should.
+"""Access units in, the plaintext of chunks out: each can be played alone and has exactly the size it should.
 
-Two containers share one packer: fragmented MP4 filled up with a `free` box, and plain MPEG audio (MP3) filled up
-with an empty ID3v2.4 tag, which every player skips. Encryption is for others.
+Two containers share one packer: fragmented MP4 filled up with a `free` box, and plain MPEG audio (MP3) filled
+up with an empty ID3v2.4 tag, which every player skips. Encryption is for others.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +23,7 @@ class PackedChunk(NamedTuple):
 
     Attributes:
         plaintext: a multiple of 65,520 bytes.
-        start: time of its first access unit, in units of the timescale, counted from the first of the rendition.
+        start: of its first access unit, in units of the timescale from the first of the rendition.
         fragments: (byte offset, start) of each place where decoding may begin; the first is (0, start).
     """
 
