@@ -10,7 +10,7 @@ The shell owns the channel, the clock and the bytes of chunks:
                       channel.send(piece.header + chunk[piece.start:piece.end])   # then tick again
     channel gone: session.channel_closed()
 
-No message ever makes `receive` raise: a peer that breaks a rule yields one `Closed` event with its fault, and the
+No message makes `receive` raise: a peer that breaks a rule yields one `Closed` event with its fault, and the
 session says nothing more. Verifying a chunk's hash is left to the shell.
 """
 
