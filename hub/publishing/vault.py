@@ -1,0 +1,296 @@
+"""The artist's vault: who the artist is, and the key of every track, in one file that only grows.
+
+`vault.digm` has mode 600 from its first moment. With a passphrase its records are sealed (`vault_records`);
+without one they are plain, and whoever can read the file can play and sign everything: the mode is all that
+protects it. A record is durable when `add` returns. What kill -9 tore off at the end is ignored, and cut off
+when the next record is written. Several processes may use one vault at once.
+
+A record without a track in the catalogue is harmless: publishing stopped between the two.
+"""
+
+import fcntl
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from digm.errors import CallerFault, Unavailable
+from hub.publishing.vault_records import HEADER_START, Fields, RecordCodec, codec_of, new_codec
+from hub.storage.durable import disk_fault, disk_faults_named, make_folder, sync_folder, write_all
+
+FILE_NAME = "vault.digm"
+_OWNER_ONLY = 0o600
+
+
+class TrackSecret(msgspec.Struct, frozen=True, kw_only=True):
+    """What only the artist knows of a track.
+
+    Attributes:
+        track_root, source_sha256: 64 hex digits; of the file that was published.
+        track_key: 32 bytes.
+        published_at: seconds since 1970.
+    """
+
+    track_root: str
+    track_key: bytes
+    source_sha256: str
+    published_at: float
+
+    def __repr__(self) -> str:
+        return f"TrackSecret(track_root={self.track_root[:8]!r})"
+
+
+class Vault:
+    """An open vault; get one with `Vault.open`. Safe in threads and between processes."""
+
+    def __init__(self, path: Path, descriptor: int, passphrase: str | None) -> None:
+        self.path = path
+        self._descriptor = descriptor
+        self._passphrase = passphrase
+        self._thread_lock = threading.Lock()
+        self._codec: RecordCodec | None = None
+        self._read_to = 0
+        self._lines = 0
+        self._identity: Ed25519PrivateKey | None = None
+        self._secrets: dict[str, TrackSecret] = {}
+
+    @classmethod
+    def open(cls, path: Path, passphrase: str | None = None, create: bool = True) -> Self:
+        """Open a vault, or make one with a new identity.
+
+        Nothing is written before passphrase and file are known to belong together.
+
+        Args:
+            passphrase: None or empty: the vault is plain.
+        Raises:
+            CallerFault: `vault_missing`, `vault_exposed` (others may read it), `vault_locked`,
+                `vault_not_sealed`, `wrong_passphrase`, `vault_damaged`, `vault_newer`, `data_not_writable`.
+            Unavailable: `disk_full`, `disk_failed`.
+        """
+        try:
+            vault = cls(path, _open_file(path, create), passphrase or None)
+        except OSError as error:
+            raise disk_fault(error, path.parent) from error
+        try:
+            with disk_faults_named(path.parent):
+                vault._begin(create)
+        except BaseException:
+            vault.close()
+            raise
+        return vault
+
+    def close(self) -> None:
+        """Close the file and forget the keys."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
+        self._identity = None
+        self._secrets = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def artist_key(self) -> bytes:
+        """The artist's Ed25519 public key, 32 bytes."""
+        return self._private_key().public_key().public_bytes_raw()
+
+    def sign(self, message: bytes) -> bytes:
+        """The artist's Ed25519 signature, 64 bytes."""
+        return self._private_key().sign(message)
+
+    def secret(self, root_hex: str) -> TrackSecret | None:
+        """What is known of a track, also if another process has just added it.
+
+        Raises:
+            CallerFault: `vault_damaged`. Unavailable: `disk_failed`.
+        """
+        with self._thread_lock:
+            self._refresh()
+            return self._secrets.get(root_hex)
+
+    def by_source(self, source_sha256: str) -> list[TrackSecret]:
+        """Everything ever made from these source bytes, the newest first; not all of it need be catalogued.
+
+        Raises:
+            CallerFault: `vault_damaged`. Unavailable: `disk_failed`.
+        """
+        with self._thread_lock:
+            self._refresh()
+            found = [secret for secret in self._secrets.values() if secret.source_sha256 == source_sha256]
+        return found[::-1]
+
+    def add(self, *secrets: TrackSecret) -> None:
+        """Append records; they are durable when this returns.
+
+        Raises:
+            CallerFault: `vault_damaged`. Unavailable: `disk_full`, `disk_failed`, `vault_replaced`.
+        """
+        with (
+            self._thread_lock,
+            disk_faults_named(self.path.parent),
+            _locked(self._descriptor, fcntl.LOCK_EX),
+        ):
+            self._read_records()
+            if not _is_same_file(self.path, self._descriptor):
+                raise Unavailable(
+                    "vault_replaced", f"{self.path} was replaced by another file: start again to use that."
+                )
+            self._append([_track_fields(secret) for secret in secrets])
+            self._read_records()
+
+    def _private_key(self) -> Ed25519PrivateKey:
+        if self._identity is None:
+            raise CallerFault("vault_closed", f"The vault {self.path} is closed.")
+        return self._identity
+
+    def _begin(self, create: bool) -> None:
+        with _locked(self._descriptor, fcntl.LOCK_SH):
+            self._read_records()
+        if self._identity is not None:
+            return
+        if not create:
+            raise CallerFault("vault_missing", f"{self.path} holds no identity: publish a track first.")
+        with _locked(self._descriptor, fcntl.LOCK_EX):
+            self._read_records()
+            if self._identity is None:
+                self._write_identity()
+                self._read_records()
+
+    def _write_identity(self) -> None:
+        codec, header = self._codec, b""
+        if codec is None:
+            codec = new_codec(self._passphrase)
+            header = codec.header + b"\n"
+        private_key = Ed25519PrivateKey.generate().private_bytes_raw().hex()
+        record: Fields = {"type": "identity", "private_key": private_key, "made_at": time.time()}
+        self._write_at_end(header + codec.encode(max(self._lines, 1), record))
+        sync_folder(self.path.parent)
+        if header:
+            self._codec, self._read_to, self._lines = codec, len(header), 1
+
+    def _append(self, records: list[Fields]) -> None:
+        assert self._codec is not None
+        lines = (self._codec.encode(number, fields) for number, fields in enumerate(records, start=self._lines))
+        self._write_at_end(b"".join(lines))
+
+    def _write_at_end(self, data: bytes) -> None:
+        """Cut off what a killed process left behind the last whole line, and append."""
+        os.ftruncate(self._descriptor, self._read_to)
+        os.lseek(self._descriptor, self._read_to, os.SEEK_SET)
+        try:
+            write_all(self._descriptor, data)
+            os.fsync(self._descriptor)
+        except OSError:
+            os.ftruncate(self._descriptor, self._read_to)
+            raise
+
+    def _refresh(self) -> None:
+        self._private_key()
+        with disk_faults_named(self.path.parent):
+            if os.fstat(self._descriptor).st_size != self._read_to:
+                with _locked(self._descriptor, fcntl.LOCK_SH):
+                    self._read_records()
+
+    def _read_records(self) -> None:
+        """Take in the whole lines behind those that are known. The caller holds the lock."""
+        size = os.fstat(self._descriptor).st_size
+        if size < self._read_to:
+            raise self._damaged("is shorter than it was")
+        data = os.pread(self._descriptor, size - self._read_to, self._read_to)
+        *lines, torn = data.split(b"\n")
+        if self._codec is None and not lines and not torn.startswith(HEADER_START[: len(torn)]):
+            raise self._damaged("is not a key vault")
+        for line in lines:
+            self._read_line(line)
+            self._read_to += len(line) + 1
+            self._lines += 1
+
+    def _read_line(self, line: bytes) -> None:
+        if self._codec is None:
+            self._codec = codec_of(line, self._passphrase, str(self.path))
+            return
+        try:
+            fields = self._codec.decode(self._lines, line)
+            if fields["type"] == "identity":
+                self._identity = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(fields["private_key"]))
+            elif fields["type"] == "track":
+                secret = _track_secret(fields)
+                self._secrets[secret.track_root] = secret
+        except (ValueError, KeyError, TypeError) as error:
+            if self._passphrase and self._identity is None:
+                raise CallerFault(
+                    "wrong_passphrase", f"DIGM_VAULT_PASSPHRASE does not open {self.path}."
+                ) from error
+            raise self._damaged(f"is damaged in line {self._lines + 1}") from error
+
+    def _damaged(self, what: str) -> CallerFault:
+        return CallerFault("vault_damaged", f"{self.path} {what}: restore it from a backup.")
+
+
+def _open_file(path: Path, create: bool) -> int:
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    if create:
+        make_folder(path.parent)
+        try:
+            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
+        except FileExistsError:
+            pass
+        else:
+            os.fchmod(descriptor, _OWNER_ONLY)
+            return descriptor
+    try:
+        descriptor = os.open(path, flags)
+    except FileNotFoundError as error:
+        raise CallerFault("vault_missing", f"There is no {path}: publish a track first.") from error
+    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    if mode & 0o077:
+        os.close(descriptor)
+        raise CallerFault(
+            "vault_exposed", f"{path} can be read by others (mode {mode:o}): run chmod 600 on it."
+        )
+    return descriptor
+
+
+@contextmanager
+def _locked(descriptor: int, kind: int) -> Iterator[None]:
+    fcntl.flock(descriptor, kind)
+    try:
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def _is_same_file(path: Path, descriptor: int) -> bool:
+    try:
+        named = path.stat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(named, os.fstat(descriptor))
+
+
+def _track_fields(secret: TrackSecret) -> Fields:
+    fields: Fields = msgspec.structs.asdict(secret)
+    return {"type": "track", **fields, "track_key": secret.track_key.hex()}
+
+
+def _track_secret(fields: Fields) -> TrackSecret:
+    return TrackSecret(
+        track_root=str(fields["track_root"]),
+        track_key=bytes.fromhex(fields["track_key"]),
+        source_sha256=str(fields["source_sha256"]),
+        published_at=float(fields["published_at"]),
+    )
