@@ -1,0 +1,1 @@
+"""Commands that measure DIGM beside its peers in one run, and print the ratio."""
