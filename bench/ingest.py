@@ -3,8 +3,8 @@
     .venv/bin/python bench/ingest.py [--json] [--minutes 5] [--long-minutes 120] [--runs 3]
 
 Two sums are compared with. `remux` is the least that anybody could do: ffmpeg copies the packets into
-fragmented MP4, OpenSSL (through `cryptography` and hashlib) encrypts and hashes the result. `same work` adds what
-a published track also has: the Opus rendition, and the loudness with its true peak.
+fragmented MP4, OpenSSL (through `cryptography` and hashlib) encrypts and hashes the result. `same work` adds
+what a published track also has: the Opus rendition, and the loudness with its true peak.
 """
 
 import hashlib
