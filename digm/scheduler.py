@@ -1,132 +1,61 @@
-"""Which chunk to fetch next, and from whom (protocol.md, "Scheduler"), sans-IO: the page's shell does as told.
+"""Which chunk to fetch next, and from whom (docs/protocol.md, "Scheduler"), sans-IO: the page does as told.
 
-    scheduler = Scheduler(chunk_spans(rendition), settings)
-    ... tell it what happens (every call takes `now`, seconds on one steady clock) ...
+    scheduler = Scheduler(chunk_spans(rendition), now)
+    ... tell it what happens (`now`: seconds on one steady clock) ...
     for action in scheduler.poll(now): ...      # after every call above, and at scheduler.next_deadline(now)
 
-One scheduler serves one rendition of one track. A *source* is `GATEWAY` or a peer id. This version fetches whole
-chunks; `Fetch` names frames already, so that a chunk can be split over several peers later.
+One scheduler serves one rendition of one track. A *source* is `GATEWAY` or a peer id. Chunks are fetched whole;
+`Fetch` names frames all the same, so that a chunk can be split over several peers without a new face.
+
+By the time left until a chunk is heard: urgent chunks come from whoever is quick, the gateway at once if no
+peer is ready; near ones from the best peer, and from the gateway as well when half of the time has gone; far ones
+from peers, and from the gateway only if no peer has them, and not too far ahead.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 
 from digm.bitfield import Bitfield
-from digm.manifest import Rendition
+from digm.fetch_plan import (
+    GATEWAY,
+    Action,
+    Cancel,
+    ChunkSpan,
+    Failure,
+    Fetch,
+    NoSource,
+    Playback,
+    SchedulerSettings,
+    SourceBanned,
+    chunk_spans,
+)
+from digm.sources import Source, Trouble
 
-GATEWAY = "gateway"
-
-
-@dataclass(frozen=True)
-class SchedulerSettings:
-    """Every number that the scheduler goes by; each with where it comes from."""
-
-    urgent_s: float = 5.0  # protocol.md, zones
-    near_s: float = 15.0  # protocol.md, zones
-    ahead_playing_s: float = 75.0  # p2p-media-loader 2.x: 60 s ahead by HTTP and peers; a little more for music
-    ahead_paused_s: float = 20.0  # Spotify 2010: little is fetched that may never be heard
-    gateway_ahead_s: float = 30.0  # far chunks that no peer has are filled by the gateway only this far
-    parallel: int = 6  # browsers open six HTTP/1.1 connections a host; more only shares the same link
-    parallel_per_peer: int = 2  # one chunk flows while the request for the next is under way
-    parallel_gateway: int = 2
-    silence_s: float = 2.0  # protocol.md: two seconds of silence move a request elsewhere
-    gateway_silence_s: float = 4.0  # a TCP+TLS handshake and a lost SYN fit into it
-    startup_patience_s: float = 0.0  # nothing to play and no peer ready: do not wait for one
-    startup_hedge_s: float = 0.35  # first 512 KiB on a warm channel took 40-90 ms (measured); 4x that and some
-    peer_patience_s: float = 3.0  # not urgent: how long peers may still be connecting before the gateway fills
-    assumed_peer_bytes_per_s: float = 500_000.0  # until measured; 4 Mbit/s, a slow home uplink
-    backoff_first_s: float = 0.5  # per source and chunk after a failure; doubles
-    backoff_most_s: float = 15.0
-    gateway_wrong_hashes: int = 3  # damaged chunks after which the gateway is banned as well
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkSpan:
-    """One chunk of the rendition: its size, and when it is heard (presentation seconds)."""
-
-    size_bytes: int
-    frames: int
-    start_s: float
-    end_s: float
+__all__ = [
+    "GATEWAY",
+    "Action",
+    "Cancel",
+    "ChunkSpan",
+    "Failure",
+    "Fetch",
+    "NoSource",
+    "Playback",
+    "Scheduler",
+    "SchedulerSettings",
+    "SourceBanned",
+    "chunk_spans",
+]
 
 
-def chunk_spans(rendition: Rendition) -> list[ChunkSpan]:
-    """The chunk table of a rendition, as the scheduler wants it."""
-    return [
-        ChunkSpan(
-            rendition.chunk_bytes(chunk),
-            rendition.chunk_frames(chunk),
-            rendition.chunk_start_s(chunk),
-            rendition.chunk_end_s(chunk),
-        )
-        for chunk in range(rendition.chunk_count)
-    ]
-
-
-class Playback(Enum):
-    """What the listener is doing. IDLE: nothing is fetched (an embed before its first click)."""
-
-    IDLE = "idle"
-    PAUSED = "paused"
-    PLAYING = "playing"
-
-
-class Failure(Enum):
-    """Why a fetch did not end well."""
-
-    UNREACHABLE = "unreachable"  # no connection, network error, HTTP 5xx
-    NOT_HELD = "not_held"  # HTTP 404, REJECT not_held
-    BUSY = "busy"  # REJECT no_slot, HTTP 429
-    REFUSED = "refused"  # REJECT not_sharing or going_away
-    SILENT = "silent"  # the session's or the request's own time-out
-    WRONG_SIZE = "wrong_size"  # the answer is too short or too long
-
-
-@dataclass(frozen=True, slots=True)
-class Fetch:
-    """Start to fetch; report with `progress`, then `verified`, `wrong_hash` or `failed`."""
-
+@dataclass(slots=True)
+class _Running:
     fetch_id: int
-    source: str
+    source: Source
     chunk: int
-    first_frame: int
-    frame_count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    """Stop this fetch; it is forgotten here, whatever is still reported about it is ignored."""
-
-    fetch_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class NoSource:
-    """A chunk that is needed now cannot be had: every source was tried or there is none. It goes on trying.
-
-    Attributes:
-        chunk: the first one that is missing.
-        attempts: fetches of it that failed.
-        reasons: what the last failure of each source was (`wrong_hash` or a Failure value); empty: no source at all.
-        retry_at: when the next attempt is made.
-    """
-
-    chunk: int
-    attempts: int
-    reasons: dict[str, str]
-    retry_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class SourceBanned:
-    """A source gave wrong bytes: close the connection, tell the hub. It is not asked again for this track."""
-
-    source: str
-    chunk: int
-
-
-Action = Fetch | Cancel | NoSource | SourceBanned
+    started_at: float
+    heard_at: float
+    received_bytes: int = 0
 
 
 class Scheduler:
@@ -148,7 +77,25 @@ class Scheduler:
         held: Iterable[int] = (),
         has_gateway: bool = True,
         expects_peers: bool = True,
-    ) -> None: ...
+    ) -> None:
+        self._spans = spans
+        self._starts = [span.start_s for span in spans]
+        self._settings = settings
+        self._held = set(held)
+        self._gateway = Source(GATEWAY, None, settings.parallel_gateway)
+        self._has_gateway = has_gateway
+        self._expects_peers = expects_peers
+        self._peers: dict[str, Source] = {}
+        self._banned: set[str] = set()
+        self._playback = Playback.IDLE
+        self._position_s = 0.0
+        self._position_at = now
+        self._active_since: float | None = None
+        self._running: dict[int, _Running] = {}
+        self._next_fetch_id = 1
+        self._troubles: dict[int, Trouble] = {}
+        self._told_no_source: tuple[int, int] | None = None
+        self._pending: list[Action] = []
 
     # -- what happens
 
@@ -157,79 +104,310 @@ class Scheduler:
 
         Between two calls the position runs on while PLAYING, up to the end of what is held.
         """
-        ...
+        if self._active_since is None and playback is not Playback.IDLE:
+            self._active_since = now
+        self._playback = playback
+        self._position_s = position_s
+        self._position_at = now
 
     def peer_ready(self, peer: str, availability: Bitfield, slots: int, now: float) -> None:
-        """A peer can be asked.
+        """A peer can be asked. A banned one stays banned.
 
         Args:
             availability: read live (the bitfield of PeerReady for this rendition).
             slots: how many requests it takes at once (PeerSession.free_slots).
         """
-        ...
+        if peer not in self._banned:
+            self._peers[peer] = Source(peer, availability, slots)
 
     def peer_rate(self, peer: str, slots: int) -> None:
         """RATE came: the peer takes this many requests at once; 0: none until the next RATE."""
-        ...
+        if source := self._peers.get(peer):
+            source.slots = slots
 
     def peer_gone(self, peer: str, now: float) -> None:
-        """Its channel closed: what it was fetching is fetched elsewhere by the next `poll`. No `failed` needed."""
-        ...
+        """Its channel closed: what it was fetching moves elsewhere with the next `poll`; no `failed` needed."""
+        if source := self._peers.pop(peer, None):
+            for running in self._of_source(source):
+                del self._running[running.fetch_id]
 
     def set_gateway(self, is_there: bool) -> None:
         """Whether the gateway may be asked at all."""
-        ...
+        self._has_gateway = is_there
 
     def set_expects_peers(self, is_so: bool) -> None:
         """False when no peer will come (no WebRTC, an empty swarm): the gateway is not held back for them."""
-        ...
+        self._expects_peers = is_so
 
     def progress(self, fetch_id: int, received_bytes: int, now: float) -> None:
         """So many bytes of a fetch have come in all."""
-        ...
+        if running := self._running.get(fetch_id):
+            running.received_bytes = received_bytes
+            running.heard_at = now
 
     def verified(self, fetch_id: int, now: float) -> None:
         """The whole chunk came and its hash is right: it is held now; other fetches of it get cancelled."""
-        ...
+        if running := self._running.pop(fetch_id, None):
+            size = self._spans[running.chunk].size_bytes
+            running.source.measured(size, running.started_at, now)
+            running.source.succeeded(running.chunk)
+            self.hold(running.chunk)
 
     def wrong_hash(self, fetch_id: int, now: float) -> None:
-        """The whole chunk came and its hash is wrong: a peer is banned, the chunk is fetched elsewhere."""
-        ...
+        """The whole chunk came and its hash is wrong: a peer is banned, the chunk is fetched elsewhere.
+
+        The gateway is not banned for one chunk, which may have been damaged on its disk, but left alone for it.
+        """
+        running = self._running.pop(fetch_id, None)
+        if running is None:
+            return
+        source, chunk = running.source, running.chunk
+        self._trouble(chunk, now).add(source.name, "wrong_hash")
+        source.rest_for_chunk(chunk, now, self._settings.backoff_first_s, self._settings.backoff_most_s)
+        source.wrong_chunks.add(chunk)
+        if source is self._gateway and len(source.wrong_chunks) < self._settings.gateway_wrong_chunks:
+            return
+        source.is_banned = True
+        self._banned.add(source.name)
+        self._pending += [Cancel(other.fetch_id) for other in self._of_source(source)]
+        self.peer_gone(source.name, now)
+        self._running = {i: other for i, other in self._running.items() if other.source is not source}
+        self._pending.append(SourceBanned(source.name, chunk))
 
     def failed(self, fetch_id: int, failure: Failure, now: float) -> None:
         """The fetch ended without the chunk: the source rests a while, the chunk is fetched elsewhere."""
-        ...
+        running = self._running.pop(fetch_id, None)
+        if running is None:
+            return
+        first_s, most_s = self._settings.backoff_first_s, self._settings.backoff_most_s
+        self._trouble(running.chunk, now).add(running.source.name, failure.value)
+        if failure in (Failure.NOT_HELD, Failure.WRONG_SIZE):
+            running.source.rest_for_chunk(running.chunk, now, first_s, most_s)
+        else:
+            running.source.rest.extend(now, first_s, most_s)
 
     def hold(self, chunk: int) -> None:
         """The chunk came another way (cache, head start)."""
-        ...
+        self._held.add(chunk)
+        self._troubles.pop(chunk, None)
 
     def drop(self, chunk: int) -> None:
         """The chunk is no longer at hand (evicted); it is fetched again when it is needed."""
-        ...
+        self._held.discard(chunk)
 
     # -- what to do
 
     def poll(self, now: float) -> list[Action]:
         """What to do now, cancellations first. Call after everything above and at `next_deadline`."""
-        ...
+        actions, self._pending = self._pending, []
+        position_s = self._position(now)
+        wanted = self._wanted(position_s)
+        actions += self._cancel_unwanted(position_s)
+        actions += self._cancel_silent(now)
+        for chunk in wanted:
+            left_s = max(0.0, self._starts[chunk] - position_s)
+            source = self._choose(chunk, left_s, now)
+            if source is not None:
+                actions.append(self._start(source, chunk, now))
+        return actions + self._say_no_source(wanted, position_s, now)
 
     def next_deadline(self, now: float) -> float | None:
         """When `poll` may have something new to say without anything happening; None: not by itself."""
-        ...
+        position_s = self._position(now)
+        wanted = self._wanted(position_s)
+        if not wanted and not self._running:
+            is_done = self._playback is not Playback.PLAYING or len(self._held) == len(self._spans)
+            return None if is_done else now + self._settings.tick_s
+        moments = [self._silent_at(running) for running in self._running.values()]
+        moments += [running.started_at + self._settings.startup_hedge_s for running in self._running.values()]
+        moments += [source.usable_at(chunk) for chunk in wanted[:2] for source in self._sources()]
+        return min([now + self._settings.tick_s, *(moment for moment in moments if moment > now)])
 
     # -- what is going on
 
     @property
     def held(self) -> frozenset[int]:
         """The chunks at hand."""
-        ...
+        return frozenset(self._held)
 
     @property
     def banned(self) -> frozenset[str]:
         """Sources that gave wrong bytes."""
-        ...
+        return frozenset(self._banned)
 
+    @property
     def is_complete(self) -> bool:
         """Every chunk is held."""
-        ...
+        return len(self._held) == len(self._spans)
+
+    # -- inside
+
+    def _chunk_at(self, position_s: float) -> int:
+        return max(0, bisect_right(self._starts, position_s) - 1)
+
+    def _position(self, now: float) -> float:
+        """Where the listener is now: sound stops at the end of what is held, whatever the clock says."""
+        if self._playback is not Playback.PLAYING:
+            return self._position_s
+        chunk = self._chunk_at(self._position_s)
+        while chunk in self._held:
+            chunk += 1
+        limit_s = self._starts[chunk] if chunk < len(self._starts) else self._spans[-1].end_s
+        return max(self._position_s, min(limit_s, self._position_s + now - self._position_at))
+
+    def _wanted(self, position_s: float) -> list[int]:
+        """Missing chunks in the order in which they will be heard, as far ahead as is looked."""
+        if self._playback is Playback.IDLE:
+            return []
+        is_playing = self._playback is Playback.PLAYING
+        ahead_s = self._settings.ahead_playing_s if is_playing else self._settings.ahead_paused_s
+        first, end_s = self._chunk_at(position_s), position_s + ahead_s
+        return [c for c in range(first, bisect_right(self._starts, end_s)) if c not in self._held]
+
+    def _cancel_unwanted(self, position_s: float) -> list[Action]:
+        first = self._chunk_at(position_s)
+        last = bisect_right(self._starts, position_s + self._settings.ahead_playing_s) - 1
+        return [
+            self._cancel(running)
+            for running in list(self._running.values())
+            if self._playback is Playback.IDLE
+            or running.chunk in self._held
+            or not first <= running.chunk <= last
+        ]
+
+    def _cancel_silent(self, now: float) -> list[Action]:
+        actions: list[Action] = []
+        for running in [r for r in self._running.values() if now >= self._silent_at(r)]:
+            self.failed(running.fetch_id, Failure.SILENT, now)
+            actions.append(Cancel(running.fetch_id))
+        return actions
+
+    def _silent_at(self, running: _Running) -> float:
+        if running.source is self._gateway:
+            return running.heard_at + self._settings.gateway_silence_s
+        # A peer answers the oldest request first: the younger ones are not silent, they wait.
+        older = (r.heard_at for r in self._of_source(running.source) if r.fetch_id <= running.fetch_id)
+        return max(older) + self._settings.silence_s
+
+    def _choose(self, chunk: int, left_s: float, now: float) -> Source | None:
+        """Whom to ask for a missing chunk now; None: nobody (more), or not yet."""
+        running = [r for r in self._running.values() if r.chunk == chunk]
+        is_playing = self._playback is Playback.PLAYING
+        if running:
+            is_late = is_playing or left_s == 0
+            return self._hedge(running, left_s, now) if is_late and left_s < self._settings.near_s else None
+        is_urgent = is_playing and left_s < self._settings.urgent_s
+        if len(self._running) >= self._settings.parallel and not is_urgent:
+            return None
+        peers = self._peers_for(chunk, now)
+        if peers and not (is_urgent and self._is_known_slow(peers[0], chunk, left_s)):
+            return peers[0]
+        gateway = self._gateway_for(chunk, now, is_urgent)
+        if gateway is None or not self._may_ask_gateway(chunk, left_s, is_urgent, now):
+            return peers[0] if peers and is_urgent else None
+        return gateway
+
+    def _may_ask_gateway(self, chunk: int, left_s: float, is_urgent: bool, now: float) -> bool:
+        """The gateway is for what peers cannot give in time, so that a swarm does not fall on it at once."""
+        settings = self._settings
+        patience_s = settings.startup_patience_s if is_urgent else settings.peer_patience_s
+        is_peer_awaited = self._expects_peers and not self._peers
+        if is_peer_awaited and now - (self._active_since or now) < patience_s:
+            return False
+        has_holder = any(s.slots and s.holds(chunk) and s.rest.until <= now for s in self._peers.values())
+        if (
+            has_holder and not is_urgent
+        ):  # its slots are full: wait for one until half of the near zone has gone
+            return self._playback is Playback.PLAYING and left_s < settings.near_s / 2
+        return left_s < settings.gateway_ahead_s
+
+    def _hedge(self, running: list[_Running], left_s: float, now: float) -> Source | None:
+        """A second source for a chunk whose first one has used up half of the time and is behind."""
+        if len(running) > 1:
+            return None
+        first = running[0]
+        elapsed_s = now - first.started_at
+        if elapsed_s < max(left_s, self._settings.startup_hedge_s):
+            return None
+        size = self._spans[first.chunk].size_bytes
+        if first.received_bytes:
+            rest_s = (size - first.received_bytes) * elapsed_s / first.received_bytes
+            if rest_s <= max(left_s, self._settings.startup_hedge_s):
+                return None
+        if first.source is not self._gateway and (gateway := self._gateway_for(first.chunk, now, True)):
+            return gateway
+        others = [peer for peer in self._peers_for(first.chunk, now) if peer is not first.source]
+        return others[0] if others else None
+
+    def _peers_for(self, chunk: int, now: float) -> list[Source]:
+        """Peers that can be asked for a chunk now, the one that will be done first in front."""
+        ready = [
+            source
+            for source in self._peers.values()
+            if source.holds(chunk)
+            and source.usable_at(chunk) <= now
+            and len(self._of_source(source)) < min(source.slots, self._settings.parallel_per_peer)
+        ]
+        return sorted(ready, key=lambda source: (self._expected_s(source, chunk), source.name))
+
+    def _gateway_for(self, chunk: int, now: float, is_urgent: bool) -> Source | None:
+        gateway = self._gateway
+        is_usable = self._has_gateway and not gateway.is_banned and gateway.usable_at(chunk) <= now
+        # What is needed now does not wait behind what is needed later.
+        has_room = is_urgent or len(self._of_source(gateway)) < self._settings.parallel_gateway
+        return gateway if is_usable and has_room else None
+
+    def _expected_s(self, source: Source, chunk: int) -> float:
+        """How long until a source would have delivered a chunk, behind what it still owes."""
+        owed = sum(self._spans[r.chunk].size_bytes - r.received_bytes for r in self._of_source(source))
+        rate = source.bytes_per_s or self._settings.assumed_bytes_per_s
+        return (owed + self._spans[chunk].size_bytes) / rate
+
+    def _is_known_slow(self, peer: Source, chunk: int, left_s: float) -> bool:
+        if peer.bytes_per_s is None:  # give it a chance: it is hedged
+            return False
+        return self._expected_s(peer, chunk) > max(left_s, 2 * self._settings.startup_hedge_s)
+
+    def _start(self, source: Source, chunk: int, now: float) -> Fetch:
+        fetch_id = self._next_fetch_id
+        self._next_fetch_id += 1
+        self._running[fetch_id] = _Running(fetch_id, source, chunk, now, now)
+        return Fetch(fetch_id, source.name, chunk, 0, self._spans[chunk].frames)
+
+    def _cancel(self, running: _Running) -> Cancel:
+        del self._running[running.fetch_id]
+        return Cancel(running.fetch_id)
+
+    def _of_source(self, source: Source) -> list[_Running]:
+        return [running for running in self._running.values() if running.source is source]
+
+    def _sources(self) -> list[Source]:
+        gateway = [self._gateway] if self._has_gateway and not self._gateway.is_banned else []
+        return [*gateway, *self._peers.values()]
+
+    def _trouble(self, chunk: int, now: float) -> Trouble:
+        return self._troubles.setdefault(chunk, Trouble(now))
+
+    def _say_no_source(self, wanted: list[int], position_s: float, now: float) -> list[Action]:
+        """Say once, and again after each further failure, that the chunk that is needed now cannot be had."""
+        chunk = wanted[0] if wanted else None
+        is_needed = chunk is not None and self._starts[chunk] - position_s < self._settings.urgent_s
+        if chunk is None or not is_needed or any(r.chunk == chunk for r in self._running.values()):
+            return []
+        sources = [source for source in self._sources() if source.holds(chunk) and source.slots]
+        trouble = self._troubles.get(chunk)
+        if sources:
+            is_hopeless = trouble is not None and (
+                trouble.attempts >= self._settings.no_source_attempts
+                or now - trouble.since >= self._settings.no_source_after_s
+            )
+        else:
+            waited_s = now - (self._active_since or now)
+            is_hopeless = not self._expects_peers or waited_s >= self._settings.peer_patience_s
+        attempts = trouble.attempts if trouble else 0
+        if not is_hopeless or self._told_no_source == (chunk, attempts):
+            return []
+        self._told_no_source = (chunk, attempts)
+        moments = [source.usable_at(chunk) for source in sources]
+        retry_at = max(now, min(moments, default=now + self._settings.tick_s))
+        return [NoSource(chunk, attempts, trouble.snapshot() if trouble else {}, retry_at)]
