@@ -1,4 +1,4 @@
-"""The words between the scheduler and its shell: the chunk table, what may happen, what is to be done, the numbers."""
+"""The words between the scheduler and its shell: chunk table, events, actions, and the numbers it goes by."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

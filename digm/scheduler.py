@@ -8,10 +8,11 @@ One scheduler serves one rendition of one track. A *source* is `GATEWAY` or a pe
 `Fetch` names frames all the same, so that a chunk can be split over several peers without a new face.
 
 By the time left until a chunk is heard: urgent chunks come from whoever is quick, the gateway at once if no
-peer is ready; near ones from the best peer, and from the gateway as well when half of the time has gone; far ones
-from peers, and from the gateway only if no peer has them, and not too far ahead.
+peer is ready; near ones from the best peer, and from the gateway as well when half of the time has gone; far
+ones from peers, and from the gateway only if no peer has them, and not too far ahead.
 """
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,9 @@ __all__ = [
 ]
 
 
+DEFAULT_SETTINGS = SchedulerSettings()
+
+
 @dataclass(slots=True)
 class _Running:
     fetch_id: int
@@ -73,7 +77,7 @@ class Scheduler:
         spans: Sequence[ChunkSpan],
         now: float,
         *,
-        settings: SchedulerSettings = SchedulerSettings(),
+        settings: SchedulerSettings = DEFAULT_SETTINGS,
         held: Iterable[int] = (),
         has_gateway: bool = True,
         expects_peers: bool = True,
@@ -90,7 +94,7 @@ class Scheduler:
         self._playback = Playback.IDLE
         self._position_s = 0.0
         self._position_at = now
-        self._active_since: float | None = None
+        self._active_since = math.inf
         self._running: dict[int, _Running] = {}
         self._next_fetch_id = 1
         self._troubles: dict[int, Trouble] = {}
@@ -104,8 +108,8 @@ class Scheduler:
 
         Between two calls the position runs on while PLAYING, up to the end of what is held.
         """
-        if self._active_since is None and playback is not Playback.IDLE:
-            self._active_since = now
+        if playback is not Playback.IDLE:
+            self._active_since = min(self._active_since, now)
         self._playback = playback
         self._position_s = position_s
         self._position_at = now
@@ -130,6 +134,7 @@ class Scheduler:
         if source := self._peers.pop(peer, None):
             for running in self._of_source(source):
                 del self._running[running.fetch_id]
+                self._trouble(running.chunk, now).add(peer, "gone")
 
     def set_gateway(self, is_there: bool) -> None:
         """Whether the gateway may be asked at all."""
@@ -311,8 +316,8 @@ class Scheduler:
         """The gateway is for what peers cannot give in time, so that a swarm does not fall on it at once."""
         settings = self._settings
         patience_s = settings.startup_patience_s if is_urgent else settings.peer_patience_s
-        is_peer_awaited = self._expects_peers and not self._peers
-        if is_peer_awaited and now - (self._active_since or now) < patience_s:
+        is_peer_awaited = self._expects_peers and not self._peers and chunk not in self._troubles
+        if is_peer_awaited and now - self._active_since < patience_s:
             return False
         has_holder = any(s.slots and s.holds(chunk) and s.rest.until <= now for s in self._peers.values())
         if (
@@ -402,7 +407,7 @@ class Scheduler:
                 or now - trouble.since >= self._settings.no_source_after_s
             )
         else:
-            waited_s = now - (self._active_since or now)
+            waited_s = now - self._active_since
             is_hopeless = not self._expects_peers or waited_s >= self._settings.peer_patience_s
         attempts = trouble.attempts if trouble else 0
         if not is_hopeless or self._told_no_source == (chunk, attempts):
