@@ -1,0 +1,95 @@
+"""A real DIGM for the length of a benchmark: every process, on free ports, with a data folder of its own."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+CHROMIUM = "/usr/bin/chromium"
+CHROMIUM_FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
+    "--allow-loopback-in-peer-connection",
+]  # fmt: skip
+READY_S = 120
+
+
+@dataclass
+class Stack:
+    """A running instance and what was published to it."""
+
+    url: str
+    data: Path
+    tracks: list[str]
+
+    def track_url(self, number: int = 0) -> str:
+        return f"{self.url}tracks/{self.tracks[number]}"
+
+
+def digm(data: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """Start a `digm` command on a data folder."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "hub.cli", *arguments],
+        env={**os.environ, "DIGM_DATA": str(data), **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` consecutive ports that nobody uses now."""
+    while True:
+        with contextlib.ExitStack() as sockets:
+            first = sockets.enter_context(socket.socket())
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            try:
+                for offset in range(1, count):
+                    sockets.enter_context(socket.socket()).bind(("127.0.0.1", port + offset))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+def publish(data: Path, *files: Path) -> list[str]:
+    """Publish files; the track roots."""
+    process = digm(data, "publish", "--json", *map(str, files))
+    output, _ = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"publishing failed: {output}")
+    return [json.loads(line)["track_root"] for line in output.splitlines()]
+
+
+@contextlib.contextmanager
+def running(*files: Path) -> Iterator[Stack]:
+    """Publish `files` and run `digm up` until the block ends."""
+    with tempfile.TemporaryDirectory(prefix="digm-bench-") as folder:
+        data = Path(folder)
+        tracks = publish(data, *files)
+        port = free_ports(8)
+        process = digm(data, "up", "--port", str(port))
+        try:
+            yield Stack(_listening_url(process), data, tracks)
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+
+
+def _listening_url(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    give_up = time.monotonic() + READY_S
+    for line in process.stdout:
+        if line.startswith("Listen at "):
+            return line.removeprefix("Listen at ").strip()
+        if time.monotonic() > give_up:
+            break
+    raise SystemExit("digm up did not come to its last line")
