@@ -55,9 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     trusted_proxies: Annotated[
         tuple[str, ...],
-        Meta(
-            description="Addresses or networks of reverse proxies whose X-Forwarded-* headers are believed."
-        ),
+        Meta(description="Addresses or networks of reverse proxies whose X-Forwarded-* headers are believed."),
     ] = ()
     vault_passphrase: Annotated[
         str | None,
@@ -73,9 +71,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     upload_bytes_per_s: Annotated[
         int, Meta(ge=0, description="Upload cap of the seeding peer in bytes per second; 0: no cap.")
     ] = 0
-    upload_slots: Annotated[
-        int, Meta(ge=1, description="How many peers the seeding peer serves at once.")
-    ] = 16
+    upload_slots: Annotated[int, Meta(ge=1, description="How many peers the seeding peer serves at once.")] = 16
     grant_seconds: Annotated[
         int, Meta(ge=60, description="How long a listening grant is valid, in seconds.")
     ] = 6 * 3600
@@ -88,9 +84,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gateway_cache_bytes: Annotated[
         int, Meta(ge=0, description="Chunks that the gateway keeps in memory, in bytes.")
     ] = 256 * 1024 * 1024
-    gateway_cert: Annotated[Path | None, Meta(description="TLS certificate chain of the gateway (PEM).")] = (
-        None
-    )
+    gateway_cert: Annotated[Path | None, Meta(description="TLS certificate chain of the gateway (PEM).")] = None
     gateway_key: Annotated[Path | None, Meta(description="TLS private key of the gateway (PEM).")] = None
     opus_bit_rate: Annotated[
         int, Meta(ge=16_000, le=512_000, description="Bit rate of the Opus rendition, in bits per second.")
@@ -173,9 +167,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     chosen: dict[str, object] = _read_file(environ["DIGM_CONFIG"]) if environ.get("DIGM_CONFIG") else {}
     for name in chosen:
         if name not in fields:
-            raise CallerFault(
-                "bad_setting", f"The file named by DIGM_CONFIG has an unknown setting, {name!r}."
-            )
+            raise CallerFault("bad_setting", f"The file named by DIGM_CONFIG has an unknown setting, {name!r}.")
     for name in fields:
         if environ.get(variable_of(name)):
             chosen[name] = environ[variable_of(name)]

@@ -1,0 +1,1 @@
+"""The hub's JSON API: what players and other programs ask for."""

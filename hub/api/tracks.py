@@ -1,0 +1,159 @@
+"""Tracks as JSON, their covers, and the listening grants that the hub fetches from the artist's vault."""
+
+import time
+
+import msgspec
+from aiohttp import hdrs, web
+
+from digm.errors import CallerFault, DigmError, Unavailable
+from digm.ids import from_hex, is_hex_id
+from hub.api.addresses import Addresses, addresses_of, dialled_host
+from hub.metrics import GRANTS
+from hub.services import SERVICES, off_loop
+from hub.signalling.tokens import swarm_token
+from hub.storage.catalogue import TrackEntry
+
+MAX_GRANT_BODY_BYTES = 1024
+MAX_COVER_BYTES = 1024 * 1024
+COVER_TYPES = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"))
+CORS = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*", "Cross-Origin-Resource-Policy": "cross-origin"}
+PREFLIGHT = {
+    **CORS,
+    hdrs.ACCESS_CONTROL_ALLOW_METHODS: "GET, HEAD, POST, OPTIONS",
+    hdrs.ACCESS_CONTROL_ALLOW_HEADERS: "Content-Type",
+    hdrs.ACCESS_CONTROL_MAX_AGE: "86400",
+}
+
+
+class GrantBody(msgspec.Struct, frozen=True):
+    """What a page sends to ask for keys: its X25519 public key."""
+
+    player_key: str
+
+
+def routes() -> list[web.AbstractRouteDef]:
+    """The API's routes."""
+    return [
+        web.get("/api/tracks", list_tracks),
+        web.get("/api/tracks/{track_root}", show_track),
+        web.post("/api/tracks/{track_root}/grant", grant),
+        web.options("/api/{path:.*}", preflight),
+        web.get("/covers/{hash}", cover),
+        web.get("/vault", vault),
+    ]
+
+
+def track_json(entry: TrackEntry, addresses: Addresses) -> dict[str, object]:
+    """A track as the API shows it; addresses are absolute, because players run on other people's pages."""
+    cover_url = f"{addresses.hub}/covers/{entry.cover_hash}" if entry.cover_hash else None
+    return {
+        "track_root": entry.track_root,
+        "title": entry.title,
+        "artist": entry.artist,
+        "album": entry.album,
+        "duration_s": entry.duration_s,
+        "preview_s": entry.preview_s,
+        "cover_url": cover_url,
+    }
+
+
+def _json(body: object, cache: str = "no-cache") -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(body),
+        content_type="application/json",
+        headers={**CORS, hdrs.CACHE_CONTROL: cache},
+    )
+
+
+async def preflight(_request: web.Request) -> web.Response:
+    """CORS preflight: any page may ask."""
+    return web.Response(status=204, headers=PREFLIGHT)
+
+
+async def list_tracks(request: web.Request) -> web.Response:
+    """`{"tracks": [...]}`, newest first."""
+    services = request.app[SERVICES]
+    addresses = addresses_of(request, services.settings)
+    return _json({"tracks": [track_json(entry, addresses) for entry in await services.tracks()]})
+
+
+async def show_track(request: web.Request) -> web.Response:
+    """One track, with everything a player needs to begin."""
+    services = request.app[SERVICES]
+    addresses = addresses_of(request, services.settings)
+    entry = await services.track(_root_of(request))
+    return _json(
+        {
+            **track_json(entry, addresses),
+            "manifest_url": f"{addresses.gateway}/{entry.track_root}/manifest.json",
+            "gateways": [addresses.gateway],
+            "signal_url": addresses.signal,
+        }
+    )
+
+
+def _root_of(request: web.Request) -> str:
+    root = request.match_info["track_root"]
+    if not is_hex_id(root):
+        raise Unavailable("track_not_found", "There is no such track here.")
+    return root
+
+
+async def grant(request: web.Request) -> web.Response:
+    """Ask the artist's vault for the keys that this page may have; what comes back is sealed to the page."""
+    services = request.app[SERVICES]
+    try:
+        services.grant_rate.take(addresses_of(request, services.settings).client, time.monotonic())
+        body = await _grant_body(request)
+        entry = await services.track(_root_of(request))
+        answer = await services.vaults.ask(entry.artist_key, entry.track_root, body.player_key)
+    except DigmError as error:
+        GRANTS.labels(error.code).inc()
+        raise
+    GRANTS.labels("issued").inc()
+    token = swarm_token(services.swarm_secret, from_hex(entry.track_root), answer.not_after)
+    sealed = {"enc": answer.enc, "sealed": answer.sealed, "signature": answer.signature}
+    return _json({"grant": sealed, "swarm_token": token, "not_after": answer.not_after}, cache="no-store")
+
+
+async def _grant_body(request: web.Request) -> GrantBody:
+    body = await request.content.read(MAX_GRANT_BODY_BYTES + 1)
+    while len(body) <= MAX_GRANT_BODY_BYTES and not request.content.at_eof():
+        body += await request.content.read(MAX_GRANT_BODY_BYTES + 1 - len(body))
+    if len(body) > MAX_GRANT_BODY_BYTES:
+        raise CallerFault("body_too_large", f"The request is larger than {MAX_GRANT_BODY_BYTES} bytes.")
+    try:
+        parsed = msgspec.json.decode(body, type=GrantBody)
+    except msgspec.DecodeError as error:
+        raise CallerFault("bad_body", 'Send JSON like {"player_key": "64 hex digits"}.') from error
+    if not is_hex_id(parsed.player_key):
+        raise CallerFault("bad_player_key", "The player's key is 64 lower-case hex digits.")
+    return parsed
+
+
+async def cover(request: web.Request) -> web.Response:
+    """A cover picture. Only what looks like one is served, never a chunk."""
+    name = request.match_info["hash"]
+    services = request.app[SERVICES]
+    etag = f'"{name}"'
+    if not is_hex_id(name) or not await off_loop(services.catalogue.uses_cover, name):
+        raise Unavailable("cover_not_found", "There is no such picture here.")
+    headers = {
+        **CORS,
+        hdrs.ETAG: etag,
+        hdrs.CACHE_CONTROL: "public, max-age=31536000, immutable",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+    }
+    if etag in request.headers.get(hdrs.IF_NONE_MATCH, ""):
+        return web.Response(status=304, headers=headers)
+    data = await off_loop(services.store.read_verified, name)
+    media_type = next((kind for magic, kind in COVER_TYPES if data.startswith(magic)), None)
+    if media_type is None or len(data) > MAX_COVER_BYTES:
+        raise Unavailable("cover_not_found", "There is no such picture here.")
+    return web.Response(body=data, content_type=media_type, headers=headers)
+
+
+async def vault(request: web.Request) -> web.WebSocketResponse:
+    """The artist process's WebSocket."""
+    services = request.app[SERVICES]
+    return await services.vaults.serve(request, dialled_host(request, services.settings))

@@ -1,0 +1,1 @@
+"""Listening grants: the vault link between hub and artist, and the artist process itself."""

@@ -1,0 +1,1 @@
+"""The hub's pages: views, templates and static files."""

@@ -1,0 +1,34 @@
+"""Response headers that keep a page to itself: no third parties, nothing inline, no frame but the widget."""
+
+from hub.api.addresses import Addresses
+
+COMMON_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "strict-origin-when-cross-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=(), display-capture=()",
+}
+
+
+def content_security_policy(addresses: Addresses, is_embeddable: bool) -> str:
+    """The policy of a page with a player (CSP Level 3).
+
+    The hub's origin is written out: inside a sandboxed frame the page's own origin is opaque, and browsers
+    differ in what `'self'` means there. `data:` is for the empty zip that Pyodide is started with, `blob:`
+    for MediaSource.
+    """
+    own = f"'self' {addresses.hub}"
+    directives = {
+        "default-src": "'none'",
+        "script-src": f"{own} 'wasm-unsafe-eval'",
+        "style-src": own,
+        "img-src": f"{own} blob:",
+        "font-src": own,
+        "connect-src": f"{own} {addresses.sockets} {addresses.gateway} data:",
+        "media-src": "blob:",
+        "worker-src": own,
+        "manifest-src": own,
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "*" if is_embeddable else "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in directives.items())

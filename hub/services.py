@@ -1,0 +1,55 @@
+"""What the hub's handlers work with, made once at start and handed to them through one application key."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+from aiohttp import web
+
+from digm.errors import Unavailable
+from hub.config import Settings
+from hub.granting.links import VaultLinks
+from hub.granting.rate import RateLimit
+from hub.pages.static import StaticFiles
+from hub.storage.catalogue import Catalogue, TrackEntry
+from hub.storage.chunk_store import ChunkStore
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Services:
+    """The hub's parts. Calls into the catalogue and the store block, so they go through `off_loop`."""
+
+    settings: Settings
+    catalogue: Catalogue
+    store: ChunkStore
+    vaults: VaultLinks
+    static: StaticFiles
+    grant_rate: RateLimit
+    swarm_secret: bytes
+
+    async def tracks(self) -> list[TrackEntry]:
+        """All published tracks, newest first, including those that another process published a moment ago."""
+        return await off_loop(self.catalogue.tracks)
+
+    async def track(self, track_root: str) -> TrackEntry:
+        """One published track.
+
+        Raises:
+            Unavailable: `track_not_found`.
+        """
+        entry = await off_loop(self.catalogue.track, track_root)
+        if entry is None:
+            raise Unavailable("track_not_found", "There is no such track here.", track_root=track_root)
+        return entry
+
+
+async def off_loop(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a blocking call in a thread so that signalling never waits for a disk."""
+    return await asyncio.to_thread(function, *args, **kwargs)
+
+
+SERVICES: web.AppKey[Services] = web.AppKey("services", Services)
