@@ -96,7 +96,7 @@ async function build() {
   await compressBeside([...outputs.keys()].map((name) => join(DIST, name)));
 
   const files = [...outputs.keys()].flatMap((name) => [name, `${name}.br`, `${name}.gz`]);
-  const urls = { pyodide: `${loaderFolder}/`, bundle: bundleName, snapshot: snapshotName };
+  const urls = { snapshotBytes: memory.length, pyodide: `${loaderFolder}/`, bundle: bundleName, snapshot: snapshotName };
   const sizes = { bundle: zip.length, snapshot: memory.length };
   await place(join(DIST, 'assets.js'), `export default ${JSON.stringify(urls)};\n`);
   await place(join(DIST, 'assets.json'), `${JSON.stringify({ ...urls, inputs, sizes, files }, null, 1)}\n`);

@@ -1,0 +1,144 @@
+// What can begin before Python is up: asking the hub for the track, its manifest, a listening grant and a place in
+// the swarm. Nothing here is trusted: Python checks the manifest, the grant and every chunk before anything plays.
+
+/** A failure that the listener is told about; `code` is stable, `message` is a sentence. */
+export class PlayerError extends Error {
+  /** @param {string} code @param {string} message */
+  constructor(code, message) {
+    super(message);
+    this.code = code;
+  }
+}
+
+const SIGNAL_PROTOCOL = 'digm.signal.1';
+
+/**
+ * @typedef {object} HeadStart
+ * @property {Promise<any>} details the hub's answer about the track.
+ * @property {Promise<ArrayBuffer>} manifest its exact bytes, unchecked.
+ * @property {Promise<CryptoKeyPair>} keys X25519; the private key cannot leave WebCrypto.
+ * @property {Promise<any>} grant the hub's answer: sealed grant and swarm token.
+ * @property {Promise<EarlySocket>} signal
+ * @property {AbortController} abort ends all of it.
+ * @property {() => Promise<any>} renew a fresh grant for the same key.
+ * @property {() => EarlySocket} reconnect a new connection to the hub.
+ */
+
+/**
+ * @param {string} track 64 hex digits.
+ * @param {string} hub origin.
+ * @returns {HeadStart}
+ */
+export function begin(track, hub) {
+  const abort = new AbortController();
+  const { signal: ended } = abort;
+  const address = `${hub}/api/tracks/${track}`;
+  const details = askHub(address, { signal: ended });
+  const keys = makeKeys();
+  let signalUrl = '';
+  details.then((found) => { signalUrl = found.signal_url; }, () => {});
+  const headStart = {
+    details,
+    keys,
+    manifest: details.then((found) => fetchManifest(found.manifest_url, ended)),
+    grant: keys.then((pair) => askGrant(address, pair, ended)),
+    signal: details.then((found) => openSignal(found.signal_url, ended)),
+    abort,
+    renew: async () => askGrant(address, await keys, ended),
+    reconnect: () => openSignal(signalUrl, ended),
+  };
+  // Python awaits each of them, perhaps later: a failure before that is not an unhandled one.
+  for (const promise of [details, keys, headStart.manifest, headStart.grant, headStart.signal]) promise.catch(() => {});
+  return headStart;
+}
+
+/** @param {string} address @param {RequestInit} options */
+async function askHub(address, options) {
+  let answer;
+  try {
+    answer = await fetch(address, options);
+  } catch (error) {
+    if (options.signal?.aborted) throw error;
+    throw new PlayerError('hub_unreachable', 'The hub does not answer. Check the connection and try again.');
+  }
+  const body = await answer.json().catch(() => null);
+  if (answer.ok && body) return body;
+  if (body?.error?.code) throw new PlayerError(body.error.code, body.error.message);
+  if (answer.status === 404) throw new PlayerError('track_not_found', 'There is no such track here.');
+  throw new PlayerError('hub_failed', `The hub answered with an error (${answer.status}). Try again later.`);
+}
+
+async function fetchManifest(address, signal) {
+  let answer;
+  try {
+    answer = await fetch(address, { signal });
+  } catch (error) {
+    if (signal.aborted) throw error;
+    throw new PlayerError('gateway_unreachable', 'The gateway with this track does not answer. Try again later.');
+  }
+  if (!answer.ok) throw new PlayerError('manifest_not_held', 'The gateway does not have this track any more.');
+  return answer.arrayBuffer();
+}
+
+async function makeKeys() {
+  try {
+    return /** @type {CryptoKeyPair} */ (await crypto.subtle.generateKey({ name: 'X25519' }, false, ['deriveBits']));
+  } catch {
+    throw new PlayerError('no_x25519', 'This browser is too old to unlock tracks: it lacks X25519. Update it to listen.');
+  }
+}
+
+async function askGrant(address, pair, signal) {
+  const raw = new Uint8Array(await crypto.subtle.exportKey('raw', pair.publicKey));
+  const key = Array.from(raw, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  const body = JSON.stringify({ player_key: key });
+  const headers = { 'content-type': 'application/json' };
+  return askHub(`${address}/grant`, { method: 'POST', body, headers, signal });
+}
+
+/** A WebSocket that keeps what arrives until somebody listens. */
+export class EarlySocket {
+  /** @param {WebSocket} socket */
+  constructor(socket) {
+    this.socket = socket;
+    /** @type {string[]} */
+    this.waiting = [];
+    this.isClosed = false;
+    /** @type {((text: string | null) => void) | null} */
+    this.listener = null;
+    socket.addEventListener('message', ({ data }) => this.#give(typeof data === 'string' ? data : ''));
+    socket.addEventListener('close', () => {
+      this.isClosed = true;
+      this.#give(null);
+    });
+  }
+
+  #give(text) {
+    if (this.listener) this.listener(text);
+    else if (text !== null) this.waiting.push(text);
+  }
+
+  /** Hear everything from the first message on; null is the end. @param {(text: string | null) => void} listener */
+  listen(listener) {
+    this.listener = listener;
+    for (const text of this.waiting.splice(0)) listener(text);
+    if (this.isClosed) listener(null);
+  }
+
+  /** @param {string} text */
+  send(text) {
+    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(text);
+  }
+
+  close() {
+    this.listener = null;
+    this.socket.close();
+  }
+}
+
+/** @param {string} address @param {AbortSignal} [ended] */
+export function openSignal(address, ended) {
+  const early = new EarlySocket(new WebSocket(address, SIGNAL_PROTOCOL));
+  ended?.addEventListener('abort', () => early.close());
+  return early;
+}

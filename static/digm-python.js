@@ -1,0 +1,80 @@
+// Starts Python in the page: once, shared by every player on it.
+// The fast path restores the interpreter's memory as it was when everything had been imported; where that does
+// not work (another build, a browser that refuses it), the same modules are loaded from a zip of byte code.
+
+import assets from './dist/assets.js';
+
+const DIST = new URL('./dist/', import.meta.url);
+const LOADER = new URL(assets.pyodide, DIST);
+// Everything is imported in the snapshot, so it needs no standard library: this is a zip without entries.
+const EMPTY_ZIP = 'data:application/zip;base64,UEsFBgAAAAAAAAAAAAAAAAAAAAAAAA==';
+const NO_PACKAGES = {
+  info: { abi_version: '2026_0', arch: 'wasm32', platform: 'emscripten', version: '314.0.7', python: '3.14.0' },
+  packages: {},
+};
+
+/**
+ * @typedef {object} Boot module `web.boot`, as a proxy.
+ * @property {(session: object) => any} open_player
+ */
+
+/** @type {Promise<Boot> | null} */
+let starting = null;
+
+/** How Python came up, for `stats` and tests: "snapshot" or "bundle", and when. */
+export const pythonStart = { path: '', began_ms: 0, ready_ms: 0 };
+
+/**
+ * Start Python, or share the one that is starting.
+ * @param {(done: number) => void} [onProgress] told 0..1 as the parts arrive.
+ * @returns {Promise<Boot>}
+ */
+export function startPython(onProgress = () => {}) {
+  starting ??= start(onProgress).catch((error) => {
+    starting = null; // the next press of play tries again
+    throw error;
+  });
+  return starting;
+}
+
+async function start(onProgress) {
+  pythonStart.began_ms = performance.now();
+  const steps = 4;
+  let done = 0;
+  const step = (value) => {
+    done += 1;
+    onProgress(done / steps);
+    return value;
+  };
+  const memory = fetchSnapshot();
+  memory.then(step, () => {});
+  // Named here so that all of them travel at once; the loader asks for the same addresses again.
+  const machine = import(new URL('pyodide.asm.mjs', LOADER).href).then(step);
+  const { loadPyodide } = step(await import(new URL('pyodide.mjs', LOADER).href));
+  const createPyodideModule = (await machine).default;
+  const common = { indexURL: LOADER.href, lockFileContents: NO_PACKAGES, createPyodideModule };
+  let pyodide;
+  try {
+    pyodide = await loadPyodide({ ...common, stdLibURL: EMPTY_ZIP, _loadSnapshot: memory });
+    pythonStart.path = 'snapshot';
+  } catch (error) {
+    console.warn('DIGM: the memory snapshot did not load, using the bundle instead.', error);
+    pyodide = await loadPyodide({ ...common, stdLibURL: new URL(assets.bundle, DIST).href });
+    pythonStart.path = 'bundle';
+  }
+  const boot = pyodide.pyimport('web.boot');
+  // A snapshot restores the same random state for every visitor.
+  boot.reseed(crypto.getRandomValues(new Uint8Array(32)));
+  pythonStart.ready_ms = performance.now();
+  onProgress(1);
+  return boot;
+}
+
+/** @returns {Promise<ArrayBuffer>} */
+async function fetchSnapshot() {
+  const answer = await fetch(new URL(assets.snapshot, DIST));
+  if (!answer.ok) throw new Error(`snapshot: HTTP ${answer.status}`);
+  const memory = await answer.arrayBuffer();
+  if (memory.byteLength !== assets.snapshotBytes) throw new Error(`snapshot: ${memory.byteLength} bytes`);
+  return memory;
+}

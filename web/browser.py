@@ -1,0 +1,280 @@
+"""The browser as the player sees it: clocks, bytes, WebCrypto, HTTP, events. The only file that imports `js`.
+
+Large bytes stay in JavaScript: a `JsBytes` is a view of a buffer there, and only what is asked for with `bytes()`
+is copied. Nothing but `import js` may happen at module level here or in any module of `web`: the build takes a
+picture of the interpreter's memory, and a JavaScript object cannot be in it.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import js
+from digm.errors import PeerFault, Unavailable
+from pyodide.ffi import JsException, create_proxy, to_js
+
+
+class JsBytes:
+    """A range of bytes in JavaScript. Has `len()`, slices without copying, and `bytes()` with."""
+
+    __slots__ = ("view",)
+
+    def __init__(self, view: Any) -> None:
+        self.view = view
+
+    @classmethod
+    def of(cls, buffer: Any) -> "JsBytes":
+        """All of an ArrayBuffer."""
+        return cls(js.Uint8Array.new(buffer))
+
+    @classmethod
+    def zeros(cls, size: int) -> "JsBytes":
+        return cls(js.Uint8Array.new(size))
+
+    def __len__(self) -> int:
+        return int(self.view.byteLength)
+
+    def __getitem__(self, part: slice) -> "JsBytes":
+        start, stop, _ = part.indices(len(self))
+        return JsBytes(self.view.subarray(start, stop))
+
+    def __bytes__(self) -> bytes:
+        return self.view.to_bytes()
+
+    def write(self, at: int, source: "JsBytes") -> None:
+        """Copy `source` to position `at`, inside JavaScript."""
+        self.view.set(source.view, at)
+
+
+def joined(buffers: Sequence[Any], skip: int = 0) -> JsBytes:
+    """ArrayBuffers one behind the other, without the first `skip` bytes."""
+    whole = JsBytes.zeros(sum(buffer.byteLength for buffer in buffers))
+    at = 0
+    for buffer in buffers:
+        whole.view.set(js.Uint8Array.new(buffer), at)
+        at += buffer.byteLength
+    return whole[skip:] if skip else whole
+
+
+def js_bytes(data: bytes) -> Any:
+    """A Uint8Array with a copy of `data`."""
+    return to_js(data)
+
+
+def js_object(**members: Any) -> Any:
+    """A plain object; nested dicts and lists become objects and arrays."""
+    return to_js(members, dict_converter=js.Object.fromEntries)
+
+
+# -- time
+
+
+def now_s() -> float:
+    """Seconds on a steady clock, from the page's navigation."""
+    return js.performance.now() / 1000
+
+
+def wall_clock_s() -> float:
+    """Seconds since 1970."""
+    return js.Date.now() / 1000
+
+
+# -- events
+
+
+class Subscriptions:
+    """Listeners on JavaScript objects, removed together."""
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[Any, str, Any]] = []
+
+    def on(self, target: Any, event: str, callback: Callable[[Any], None]) -> None:
+        proxy = create_proxy(callback)
+        target.addEventListener(event, proxy)
+        self._entries.append((target, event, proxy))
+
+    def close(self) -> None:
+        for target, event, proxy in self._entries:
+            target.removeEventListener(event, proxy)
+            proxy.destroy()
+        self._entries.clear()
+
+
+async def next_event(target: Any, event: str) -> Any:
+    """Wait for one event."""
+    arrived: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    subscriptions = Subscriptions()
+    subscriptions.on(target, event, lambda value: arrived.done() or arrived.set_result(value))
+    try:
+        return await arrived
+    finally:
+        subscriptions.close()
+
+
+def lasting_proxy(callback: Callable[..., Any]) -> Any:
+    """A function for JavaScript to keep; the owner calls `.destroy()`."""
+    return create_proxy(callback)
+
+
+# -- HTTP
+
+
+async def fetch_into(
+    url: str, target: JsBytes, *, byte_range: tuple[int, int] | None, on_progress: Callable[[int], None]
+) -> tuple[int, int]:
+    """GET a body into a buffer that is as long as it must be; cancelling the task aborts the request.
+
+    Args:
+        byte_range: first and last byte wanted; None for the whole body.
+        on_progress: told how many bytes have come so far.
+    Returns:
+        The HTTP status, and how many bytes the body has; more than `len(target)` means that it is too long.
+        The body is only read when the status is 200 or 206.
+    Raises:
+        Unavailable: `network`, no answer or a body that broke off.
+    """
+    abort = js.AbortController.new()
+    headers = {"range": f"bytes={byte_range[0]}-{byte_range[1]}"} if byte_range else {}
+    try:
+        answer = await js.fetch(url, js_object(headers=headers, signal=abort.signal))
+        if answer.status not in (200, 206):
+            abort.abort()
+            return answer.status, 0
+        reader, received = answer.body.getReader(), 0
+        while not (piece := await reader.read()).done:
+            size = piece.value.byteLength
+            if received + size > len(target):
+                abort.abort()
+                return answer.status, received + size
+            target.view.set(piece.value, received)
+            received += size
+            on_progress(received)
+        return answer.status, received
+    except JsException as fault:
+        raise Unavailable("network", "A source did not answer or broke off.") from fault
+    except asyncio.CancelledError:
+        abort.abort()
+        raise
+
+
+def open_socket(url: str, subprotocol: str) -> Any:
+    return js.WebSocket.new(url, subprotocol)
+
+
+# -- WebCrypto
+
+
+async def sha256(data: JsBytes) -> bytes:
+    return (await js.crypto.subtle.digest("SHA-256", data.view)).to_bytes()
+
+
+def random_bytes(size: int) -> bytes:
+    return js.crypto.getRandomValues(js.Uint8Array.new(size)).to_bytes()
+
+
+async def aes_gcm_key(key: bytes) -> Any:
+    """An AES-256-GCM key for opening, which cannot be read back."""
+    return await js.crypto.subtle.importKey("raw", to_js(key), "AES-GCM", False, to_js(["decrypt"]))
+
+
+async def aes_gcm_open(key: Any, sealed: Sequence[tuple[bytes, bytes, JsBytes]]) -> list[Any] | None:
+    """Open messages of (nonce, additional data, ciphertext with its tag); None if any of them is not genuine.
+
+    Returns:
+        ArrayBuffers of plaintext.
+    """
+    try:
+        return list(
+            await js.Promise.all(
+                to_js(
+                    [
+                        js.crypto.subtle.decrypt(
+                            js_object(name="AES-GCM", iv=nonce, additionalData=additional_data), key, data.view
+                        )
+                        for nonce, additional_data, data in sealed
+                    ]
+                )
+            )
+        )
+    except JsException:
+        return None
+
+
+async def x25519_shared(private_key: Any, public_key: bytes) -> bytes:
+    """RFC 7748 Diffie-Hellman.
+
+    Raises:
+        PeerFault: `bad_public_key`.
+    """
+    subtle = js.crypto.subtle
+    try:
+        other = await subtle.importKey("raw", to_js(public_key), js_object(name="X25519"), True, to_js([]))
+        shared = await subtle.deriveBits(js_object(name="X25519", public=other), private_key, 256)
+    except JsException as fault:
+        raise PeerFault("bad_public_key", "A public key that came is not one.") from fault
+    return shared.to_bytes()
+
+
+async def raw_public_key(key_pair: Any) -> bytes:
+    return (await js.crypto.subtle.exportKey("raw", key_pair.publicKey)).to_bytes()
+
+
+async def ed25519_verify(public_key: bytes, signature: bytes, message: bytes) -> bool:
+    """Raises Unavailable `no_ed25519` where the browser lacks it."""
+    subtle = js.crypto.subtle
+    try:
+        key = await subtle.importKey("raw", to_js(public_key), js_object(name="Ed25519"), True, to_js(["verify"]))
+    except JsException as fault:
+        if fault.name == "NotSupportedError":
+            raise _no_ed25519() from fault
+        return False
+    return bool(await subtle.verify("Ed25519", key, to_js(signature), to_js(message)))
+
+
+async def ed25519_generate() -> Any:
+    """A key pair whose private half cannot leave WebCrypto."""
+    try:
+        return await js.crypto.subtle.generateKey(js_object(name="Ed25519"), False, to_js(["sign", "verify"]))
+    except JsException as fault:
+        raise _no_ed25519() from fault
+
+
+async def ed25519_sign(key_pair: Any, message: bytes) -> bytes:
+    return (await js.crypto.subtle.sign("Ed25519", key_pair.privateKey, to_js(message))).to_bytes()
+
+
+def _no_ed25519() -> Unavailable:
+    return Unavailable("no_ed25519", "This browser is too old to check an artist's signature. Update it to listen.")
+
+
+# -- WebRTC
+
+
+def has_peer_connections() -> bool:
+    return hasattr(js, "RTCPeerConnection")
+
+
+def peer_connection(ice_servers: Sequence[dict[str, Any]]) -> Any:
+    return js.RTCPeerConnection.new(js_object(iceServers=list(ice_servers)))
+
+
+def promise_error(fault: BaseException) -> str:
+    """What a browser called its own exception: "NotSupportedError", ...; empty for anything else."""
+    return getattr(fault, "name", "") if isinstance(fault, JsException) else ""
+
+
+BrowserError = JsException
+
+
+# -- media
+
+
+def supports(mime: str) -> bool:
+    """Whether this browser's media source takes a type."""
+    media_source = js.MediaSource if hasattr(js, "MediaSource") else js.ManagedMediaSource
+    return bool(media_source.isTypeSupported(mime))
+
+
+def ranges(time_ranges: Any) -> list[tuple[float, float]]:
+    """TimeRanges as (start, end) in seconds."""
+    return [(time_ranges.start(i), time_ranges.end(i)) for i in range(time_ranges.length)]

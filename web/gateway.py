@@ -1,0 +1,63 @@
+"""Chunks over HTTP from a gateway. What comes is not believed: its hash is checked where all sources meet."""
+
+from collections.abc import Callable
+
+from digm.chunks import FRAME_BYTES
+from digm.errors import Unavailable
+from digm.scheduler import Failure
+
+from web import browser
+from web.browser import JsBytes
+
+_BY_STATUS = {404: Failure.NOT_HELD, 410: Failure.NOT_HELD, 416: Failure.WRONG_SIZE, 429: Failure.BUSY, 503: Failure.BUSY}
+
+
+class Gateway:
+    """One or several gateways of a track; the next one is asked when one does not answer.
+
+    Args:
+        urls: where `/{chunk hash}` is answered.
+    """
+
+    def __init__(self, urls: list[str]) -> None:
+        self._urls = [url.rstrip("/") for url in urls]
+        self._current = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._urls)
+
+    async def fetch(
+        self,
+        chunk_hash: str,
+        chunk: JsBytes,
+        first_frame: int,
+        frame_count: int,
+        on_progress: Callable[[int], None],
+    ) -> Failure | None:
+        """Fetch frames of a chunk into their place in it.
+
+        Args:
+            chunk: a buffer of the chunk's full size.
+        Returns:
+            None when all bytes are there, or why they are not.
+        """
+        start, end = first_frame * FRAME_BYTES, (first_frame + frame_count) * FRAME_BYTES
+        is_whole = start == 0 and end == len(chunk)
+        url = f"{self._urls[self._current]}/{chunk_hash}"
+        try:
+            status, received = await browser.fetch_into(
+                url,
+                chunk[start:end],
+                byte_range=None if is_whole else (start, end - 1),
+                on_progress=on_progress,
+            )
+        except Unavailable:
+            self._move_on()
+            return Failure.UNREACHABLE
+        if status not in (200, 206):
+            self._move_on()
+            return _BY_STATUS.get(status, Failure.UNREACHABLE)
+        return None if received == end - start and (is_whole or status == 206) else Failure.WRONG_SIZE
+
+    def _move_on(self) -> None:
+        self._current = (self._current + 1) % len(self._urls)

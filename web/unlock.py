@@ -1,0 +1,101 @@
+"""Keys and seals: opening the artist's grant (HPKE, RFC 9180), checking signatures, opening frames of audio.
+
+The private key of the page lives in WebCrypto and cannot leave it. Chunk keys exist here, in the page, for what the
+grant covers and for nothing else: what is not granted cannot be computed from what is.
+"""
+
+import hmac
+from typing import Any
+
+from digm.chunks import FRAME_BYTES, FRAME_PLAINTEXT_BYTES, frame_additional_data, frame_nonce
+from digm.errors import PeerFault
+from digm.grants import GRANT_INFO, Grant, SealedGrant, decode_grant
+from digm.ids import to_hex
+from digm.manifest import Manifest, Rendition, parse_manifest
+
+from web import browser
+from web.browser import JsBytes
+
+# DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM: RFC 9180 §7.
+_KEM_SUITE = b"KEM\x00\x20"
+_HPKE_SUITE = b"HPKE\x00\x20\x00\x01\x00\x02"
+_KEY_BYTES, _NONCE_BYTES = 32, 12
+_MODE_BASE = b"\x00"
+
+
+def _extract(suite: bytes, salt: bytes, label: bytes, key_material: bytes) -> bytes:
+    """LabeledExtract (RFC 9180 §4)."""
+    return hmac.digest(salt or bytes(32), b"HPKE-v1" + suite + label + key_material, "sha256")
+
+
+def _expand(suite: bytes, secret: bytes, label: bytes, info: bytes, length: int) -> bytes:
+    """LabeledExpand (RFC 9180 §4) for at most one block."""
+    labelled = length.to_bytes(2, "big") + b"HPKE-v1" + suite + label + info
+    return hmac.digest(secret, labelled + b"\x01", "sha256")[:length]
+
+
+def hpke_schedule(shared: bytes, enc: bytes, public_key: bytes, info: bytes) -> tuple[bytes, bytes]:
+    """From the Diffie-Hellman result to the AEAD's key and nonce (RFC 9180 §4.1 and §5.1, base mode)."""
+    prk = _extract(_KEM_SUITE, b"", b"eae_prk", shared)
+    secret = _expand(_KEM_SUITE, prk, b"shared_secret", enc + public_key, 32)
+    psk_id_hash = _extract(_HPKE_SUITE, b"", b"psk_id_hash", b"")
+    context = _MODE_BASE + psk_id_hash + _extract(_HPKE_SUITE, b"", b"info_hash", info)
+    secret = _extract(_HPKE_SUITE, secret, b"secret", b"")
+    key = _expand(_HPKE_SUITE, secret, b"key", context, _KEY_BYTES)
+    return key, _expand(_HPKE_SUITE, secret, b"base_nonce", context, _NONCE_BYTES)
+
+
+async def check_manifest(document: bytes, track_root: str) -> Manifest:
+    """Read a manifest and check all of it, the artist's signature too.
+
+    Raises:
+        PeerFault: a `manifest_*` code; `manifest_other_track`, `manifest_signature`.
+    """
+    manifest = parse_manifest(document)
+    if to_hex(manifest.track_root) != track_root:
+        raise PeerFault("manifest_other_track", "What came is the manifest of another track; nothing of it is played.")
+    if not await browser.ed25519_verify(manifest.artist_key, manifest.signature, manifest.signed_part):
+        raise PeerFault("manifest_signature", "The artist's signature on this track is not genuine; it is not played.")
+    return manifest
+
+
+async def open_grant(sealed: SealedGrant, manifest: Manifest, key_pair: Any) -> Grant:
+    """Check who signed a grant, open it, check that it is ours.
+
+    Raises:
+        PeerFault: `grant_signature`, `grant_sealed_wrong`, and what `decode_grant` and `Grant.check` raise.
+    """
+    if not await browser.ed25519_verify(manifest.artist_key, sealed.signature, sealed.signed_part):
+        raise PeerFault("grant_signature", "The listening grant is not signed by the artist of this track.")
+    public_key = await browser.raw_public_key(key_pair)
+    shared = await browser.x25519_shared(key_pair.privateKey, sealed.enc)
+    key, nonce = hpke_schedule(shared, sealed.enc, public_key, GRANT_INFO)
+    opener = await browser.aes_gcm_key(key)
+    message = (nonce, manifest.track_root, JsBytes(browser.js_bytes(sealed.sealed)))
+    opened = await browser.aes_gcm_open(opener, [message])
+    if opened is None:
+        raise PeerFault("grant_sealed_wrong", "The listening grant does not open with this page's key.")
+    grant = decode_grant(opened[0].to_bytes())
+    grant.check(manifest, public_key, browser.wall_clock_s())
+    return grant
+
+
+async def open_chunk(rendition: Rendition, chunk: int, data: JsBytes, key: bytes, start: int) -> JsBytes:
+    """Decrypt a verified chunk from plaintext byte `start` on; frames before it are not touched.
+
+    Raises:
+        PeerFault: `frame_tag`, a frame is not what the artist encrypted: the whole chunk is refused.
+    """
+    first = start // FRAME_PLAINTEXT_BYTES
+    frames = [
+        (
+            frame_nonce(frame),
+            frame_additional_data(rendition.id, chunk, frame, rendition.is_last_frame(chunk, frame)),
+            data[frame * FRAME_BYTES : (frame + 1) * FRAME_BYTES],
+        )
+        for frame in range(first, rendition.chunk_frames(chunk))
+    ]
+    opened = await browser.aes_gcm_open(await browser.aes_gcm_key(key), frames)
+    if opened is None:
+        raise PeerFault("frame_tag", "A part of this track does not open with its key; it is not played.")
+    return browser.joined(opened, skip=start - first * FRAME_PLAINTEXT_BYTES)
