@@ -1,7 +1,7 @@
 """Swarm tokens: what lets a peer into the swarm of a track, and nobody who only knows the track root.
 
-`base64url(u64 expiry || HMAC-SHA256(secret, "digm/1 swarm" || track root || u64 expiry))` without padding. Issued
-with a listening grant, checked by whoever runs `/signal`; both read one secret from the data folder.
+`base64url(u64 expiry || HMAC-SHA256(secret, "digm/1 swarm" || track root || u64 expiry))` without padding.
+Issued with a listening grant, checked by whoever runs `/signal`; both read one secret from the data folder.
 """
 
 import base64
@@ -48,7 +48,6 @@ def check_swarm_token(secret: bytes, track_root: bytes, token: str, now: float) 
         raw = base64.b64decode(token + "==", altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raw = b""
-    # The length check also refuses a second spelling of one token (unused trailing bits are not ours to keep out).
     if len(token) != _TOKEN_CHARS or len(raw) != _EXPIRY.size + _MAC_BYTES:
         raise PeerFault("token_bad", "This is not a swarm token.")
     stamp, mac = raw[: _EXPIRY.size], raw[_EXPIRY.size :]

@@ -1,0 +1,35 @@
+"""The limits of signalling. Operators set none of them; tests and later hubs may."""
+
+from dataclasses import dataclass
+
+from digm.signalling import MAX_CANDIDATES, MAX_MESSAGE_BYTES, MAX_PEERS
+
+
+@dataclass(frozen=True)
+class SignallingSettings:
+    """Every number that the hub's half of signalling goes by."""
+
+    heartbeat_s: float = 45.0  # protocol.md: announce every 30-60 s; clients jitter it down by up to 30 %
+    presence_s: float = 100.0  # two announcements may get lost
+    hello_timeout_s: float = 10.0  # a phone on a bad link signs and answers within it
+    ping_s: float = 25.0  # below the 30-60 s after which NATs and proxies drop idle TCP
+    messages_per_s: float = 100.0  # a seeding peer that answers 20 newcomers a second
+    message_burst: float = 400.0  # one page that meets ten peers sends about 150 candidates
+    outgoing_limit: int = 512  # messages waiting for a socket that does not read; then it is closed
+    send_timeout_s: float = 10.0  # one message to a socket whose buffers are full; then it is cut
+    faults_allowed: int = 16  # malformed or refused messages until the session is closed
+    max_sessions: int = 15_000  # the machine's open files (20,000) leave room for the rest
+    max_swarms_per_session: int = 10_000  # each needs a token that was issued here; a seeding peer has many
+    max_peers: int = MAX_PEERS
+    max_candidates: int = MAX_CANDIDATES  # trickled to one peer since the last offer or answer to it
+    drain_spread_s: float = 5.0  # a drained hub's listeners come back over this long
+
+    def limits(self) -> dict[str, int]:
+        """What `welcome` tells the peer."""
+        return {
+            "message_bytes": MAX_MESSAGE_BYTES,
+            "messages_per_s": int(self.messages_per_s),
+            "peers": self.max_peers,
+            "swarms": self.max_swarms_per_session,
+            "candidates": self.max_candidates,
+        }

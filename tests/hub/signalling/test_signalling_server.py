@@ -1,0 +1,300 @@
+"""`/signal` over real sockets: who gets in, what is relayed, what is refused, how it ends."""
+
+import asyncio
+import contextlib
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from digm import signalling as messages
+from digm.signalling import SUBPROTOCOL, hello_message
+from digm.signalling_client import Ready, Refused, SignallingClient
+from hub.config import Settings
+from hub.signalling import SignallingServer, add_signalling
+from hub.signalling.settings import SignallingSettings
+from hub.signalling.tokens import load_swarm_secret, swarm_token
+
+TRACK, OTHER_TRACK = bytes([7] * 32), bytes([8] * 32)
+SDP = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n"
+
+
+class Peer:
+    """A real client: the sans-IO client session on a WebSocket."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.key = Ed25519PrivateKey.generate()
+        self.id = self.key.public_key().public_bytes_raw().hex()
+        self.socket = socket
+        self.client = SignallingClient(self.id, random=lambda: 0.5)
+        self.client.connected(time.monotonic())
+
+    async def flush(self) -> None:
+        for text in self.client.to_send():
+            await self.socket.send_str(text)
+
+    async def event(self) -> object:
+        """The next event that is not about the hello."""
+        async with asyncio.timeout(5):
+            while True:
+                frame = await self.socket.receive()
+                assert frame.type is aiohttp.WSMsgType.TEXT, frame
+                for event in self.client.receive(frame.data, time.monotonic()):
+                    if hasattr(event, "message") and isinstance(event.message, bytes):
+                        self.client.signed(self.key.sign(event.message))
+                        await self.flush()
+                    else:
+                        return event
+
+    async def enter(self, token: str, share: float = 0.0, track: bytes = TRACK) -> object:
+        self.client.join(track.hex(), token, share, time.monotonic())
+        await self.flush()
+        return await self.event()
+
+
+class House:
+    def __init__(self, server: TestServer, signalling: SignallingServer, secret: bytes) -> None:
+        self.server = server
+        self.signalling = signalling
+        self.secret = secret
+        self.session = aiohttp.ClientSession()
+
+    def token(self, track: bytes = TRACK, seconds: int = 60) -> str:
+        return swarm_token(self.secret, track, int(time.time()) + seconds)
+
+    async def socket(self) -> aiohttp.ClientWebSocketResponse:
+        url = self.server.make_url("/signal")
+        return await self.session.ws_connect(url, protocols=[SUBPROTOCOL])
+
+    async def peer(self) -> Peer:
+        peer = Peer(await self.socket())
+        assert isinstance(await peer.event(), Ready)
+        return peer
+
+
+@contextlib.asynccontextmanager
+async def house_with(tmp_path: Path, limits: SignallingSettings | None = None) -> AsyncIterator[House]:
+    settings = Settings(data=tmp_path, stun_urls=("stun:stun.example.org:3478",))
+    app = web.Application()
+    signalling = add_signalling(app, settings, limits)
+    server = TestServer(app)
+    await server.start_server()
+    house = House(server, signalling, load_swarm_secret(tmp_path))
+    try:
+        yield house
+    finally:
+        await house.session.close()
+        await server.close()
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with house_with(tmp_path) as house:
+        yield house
+
+
+async def test_the_newcomer_learns_who_is_there_and_they_learn_of_the_newcomer(house: House) -> None:
+    seed, page = await house.peer(), await house.peer()
+    assert await seed.enter(house.token(), share=1.0) == messages.Peers(TRACK.hex(), ())
+    answer = await page.enter(house.token())
+    assert answer == messages.Peers(TRACK.hex(), (messages.PeerShare(seed.id, 1.0),))
+    assert await seed.event() == messages.PeerJoined(TRACK.hex(), page.id, 0.0)
+
+
+async def test_welcome_names_ice_servers_and_heartbeat(house: House) -> None:
+    peer = Peer(await house.socket())
+    ready = await peer.event()
+    assert isinstance(ready, Ready)
+    assert ready.ice_servers == (messages.IceServer(("stun:stun.example.org:3478",)),)
+
+
+async def test_offer_answer_and_candidates_reach_exactly_the_peer_they_are_for(house: House) -> None:
+    seed, page, third = await house.peer(), await house.peer(), await house.peer()
+    for peer in (seed, third, page):
+        await peer.enter(house.token())
+    assert isinstance(await seed.event(), messages.PeerJoined)
+    assert isinstance(await seed.event(), messages.PeerJoined)
+    page.client.offer(TRACK.hex(), seed.id, SDP)
+    page.client.candidate(TRACK.hex(), seed.id, "candidate:1 1 udp 1 10.0.0.1 9 typ host", "0", 0)
+    page.client.candidate(TRACK.hex(), seed.id, None)
+    await page.flush()
+    assert await seed.event() == messages.Offer(TRACK.hex(), page.id, seed.id, SDP)
+    assert isinstance(await seed.event(), messages.Candidate)
+    last = await seed.event()
+    assert isinstance(last, messages.Candidate)
+    assert last.candidate is None
+    seed.client.answer(TRACK.hex(), page.id, SDP)
+    await seed.flush()
+    assert await page.event() == messages.Answer(TRACK.hex(), seed.id, page.id, SDP)
+    assert house.signalling.swarms.size(TRACK.hex()) == 3
+
+
+async def test_who_leaves_or_vanishes_is_announced_to_those_who_knew_them(house: House) -> None:
+    seed, page = await house.peer(), await house.peer()
+    await seed.enter(house.token())
+    await page.enter(house.token())
+    await seed.event()
+    await page.socket.close()
+    assert await seed.event() == messages.PeerLeft(TRACK.hex(), page.id)
+    assert house.signalling.swarms.size(TRACK.hex()) == 1
+
+
+@pytest.mark.parametrize(
+    ("make_token", "code"),
+    [
+        (lambda house: "x", "token_bad"),
+        (lambda house: house.token(OTHER_TRACK), "token_bad"),
+        (lambda house: house.token(seconds=-1), "token_expired"),
+        (lambda house: swarm_token(secrets.token_bytes(32), TRACK, int(time.time()) + 60), "token_bad"),
+    ],
+)
+async def test_no_swarm_opens_without_its_own_unexpired_token(house: House, make_token, code: str) -> None:
+    peer = await house.peer()
+    refused = await peer.enter(make_token(house))
+    assert isinstance(refused, Refused)
+    assert (refused.code, refused.track) == (code, TRACK.hex())
+    assert house.signalling.swarms.size(TRACK.hex()) == 0
+
+
+async def test_a_peer_that_cannot_prove_its_id_is_turned_away(house: House) -> None:
+    socket = await house.socket()
+    await socket.receive()
+    await socket.send_json({"type": "hello", "peer": "ab" * 32, "signature": "00" * 64, "version": "1"})
+    assert json.loads((await socket.receive()).data)["code"] == "signature_bad"
+    assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
+
+
+async def test_a_signature_over_another_connections_nonce_is_worth_nothing(house: House) -> None:
+    first, second = await house.socket(), await house.socket()
+    key = Ed25519PrivateKey.generate()
+    nonce = json.loads((await first.receive()).data)["nonce"]
+    await second.receive()
+    signature = key.sign(hello_message(nonce)).hex()
+    peer = key.public_key().public_bytes_raw().hex()
+    await second.send_json({"type": "hello", "peer": peer, "signature": signature, "version": "1"})
+    assert json.loads((await second.receive()).data)["code"] == "signature_bad"
+
+
+async def test_messages_between_strangers_are_not_relayed(house: House) -> None:
+    seed, page = await house.peer(), await house.peer()
+    await seed.enter(house.token())
+    await page.enter(house.token(OTHER_TRACK), track=OTHER_TRACK)
+    for track, code in ((TRACK, "not_joined"), (OTHER_TRACK, "peer_not_here")):
+        page.client.offer(track.hex(), seed.id, SDP)
+        await page.flush()
+        refused = await page.event()
+        assert isinstance(refused, Refused)
+        assert refused.code == code
+
+
+async def test_nobody_speaks_in_anothers_name(house: House) -> None:
+    seed, page = await house.peer(), await house.peer()
+    await seed.enter(house.token())
+    await page.enter(house.token())
+    await page.socket.send_str(messages.encode(messages.Offer(TRACK.hex(), seed.id, seed.id, SDP)))
+    refused = await page.event()
+    assert isinstance(refused, Refused)
+    assert refused.code == "not_you"
+
+
+async def test_more_candidates_than_a_connection_has_are_refused(house: House) -> None:
+    seed, page = await house.peer(), await house.peer()
+    await seed.enter(house.token())
+    await page.enter(house.token())
+    for _ in range(messages.MAX_CANDIDATES + 1):
+        page.client.candidate(TRACK.hex(), seed.id, "candidate:1 1 udp 1 10.0.0.1 9 typ host")
+    await page.flush()
+    refused = await page.event()
+    assert isinstance(refused, Refused)
+    assert refused.code == "too_many_candidates"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "nonsense", "[]", '{"type":"join"}', '{"type":"welcome"}', "{" * 60_000, '{"type":"hello","peer":1}'],
+)
+async def test_garbage_is_named_and_after_too_much_of_it_the_session_ends(house: House, text: str) -> None:
+    peer = await house.peer()
+    for _ in range(house.signalling.limits.faults_allowed + 1):
+        await peer.socket.send_str(text)
+        assert isinstance(await peer.event(), Refused)
+    frame = await peer.socket.receive(5)
+    assert frame.type is aiohttp.WSMsgType.CLOSE
+    assert frame.data == aiohttp.WSCloseCode.POLICY_VIOLATION
+
+
+async def test_binary_and_oversized_messages_close_the_socket(house: House) -> None:
+    first, second = await house.peer(), await house.peer()
+    await first.socket.send_bytes(b"x")
+    assert (await first.socket.receive(5)).data == aiohttp.WSCloseCode.UNSUPPORTED_DATA
+    await second.socket.send_str("x" * 70_000)
+    assert (await second.socket.receive(5)).data == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
+
+
+async def test_a_client_without_the_subprotocol_is_told_so(house: House) -> None:
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await house.session.ws_connect(house.server.make_url("/signal"))
+    assert refused.value.status == 400
+
+
+async def test_a_silent_stranger_is_closed(tmp_path: Path) -> None:
+    async with house_with(tmp_path, SignallingSettings(hello_timeout_s=0.05)) as house:
+        socket = await house.socket()
+        await socket.receive()
+        assert (await socket.receive(5)).data == aiohttp.WSCloseCode.POLICY_VIOLATION
+
+
+async def test_presence_ends_without_announcements_and_lasts_with_them(house: House) -> None:
+    peer = await house.peer()
+    await peer.enter(house.token())
+    swarms, later = house.signalling.swarms, time.monotonic() + house.signalling.limits.presence_s
+    assert swarms.announce(TRACK.hex(), peer.id, 1.0, later)
+    assert swarms.expire(later + 1) == 0
+    assert swarms.expire(later + 2 * house.signalling.limits.presence_s) == 1
+    assert swarms.size(TRACK.hex()) == 0
+
+
+async def test_a_peer_that_connects_again_replaces_its_old_connection_and_keeps_its_place(house: House) -> None:
+    old = await house.peer()
+    await old.enter(house.token())
+    new = Peer(await house.socket())
+    new.key, new.id = old.key, old.id
+    new.client = SignallingClient(old.id, random=lambda: 0.5)
+    new.client.connected(0)
+    assert isinstance(await new.event(), Ready)
+    await new.enter(house.token())
+    frame = await old.socket.receive(5)
+    assert (frame.type, frame.data) == (aiohttp.WSMsgType.CLOSE, 4001)
+    assert house.signalling.swarms.size(TRACK.hex()) == 1
+
+
+async def test_a_flood_is_slowed_down_and_nobody_else_notices(tmp_path: Path) -> None:
+    async with house_with(tmp_path, SignallingSettings(messages_per_s=50, message_burst=50)) as house:
+        flooder, other = await house.peer(), await house.peer()
+        await flooder.enter(house.token())
+        announce = messages.encode(messages.Announce(TRACK.hex(), 0.5))
+        for _ in range(500):
+            await flooder.socket.send_str(announce)
+        before = time.monotonic()
+        assert isinstance(await other.enter(house.token()), messages.Peers)
+        assert time.monotonic() - before < 1.0
+
+
+async def test_a_drained_hub_says_when_to_come_back(house: House) -> None:
+    peer = await house.peer()
+    drain = asyncio.create_task(house.signalling.drain())
+    bye = await peer.event()
+    assert isinstance(bye, messages.Bye)
+    assert 0.5 <= bye.reconnect_after_s <= 6
+    assert (await peer.socket.receive(5)).data == aiohttp.WSCloseCode.GOING_AWAY
+    await drain
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await house.socket()
+    assert refused.value.status == 503
