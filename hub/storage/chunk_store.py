@@ -144,15 +144,17 @@ class ChunkStore:
                 os.close(descriptor)
         self.adopt_all({hash_hex: staged})
 
-    def adopt_all(self, staged: Mapping[str, Path]) -> None:
+    def adopt_all(self, staged: Mapping[str, Path], manifests: Mapping[str, Path] | None = None) -> None:
         """Move files that are already fsynced into the store; returns when all their names are durable.
 
         Args:
-            staged: hash in hex -> file in the same file system.
+            staged: hash in hex -> chunk or cover in the same file system.
+            manifests: track root in hex -> manifest, likewise.
         Raises:
             CallerFault: `bad_id`. Unavailable: `disk_full`, `disk_failed`; some may have been moved by then.
         """
         targets = {self.path(hash_hex): source for hash_hex, source in staged.items()}
+        targets |= {self.manifest_path(root): source for root, source in (manifests or {}).items()}
         with disk_faults_named(self.data):
             for target, source in targets.items():
                 rename_into(source, target)

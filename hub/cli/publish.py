@@ -1,0 +1,200 @@
+"""`digm publish`: what `hub.publishing` does, on a terminal and for machines."""
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from digm.errors import DigmError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from hub.publishing.model import PublishedTrack, Report
+    from hub.publishing.publish import Publisher
+
+EXIT_FAILED = 2
+EXIT_INTERRUPTED = 130
+# Where a stage starts and ends on a file's bar: about what each takes of the time.
+_STAGE_SPANS = {
+    "reading": (0.0, 0.03),
+    "encoding": (0.03, 0.8),
+    "encrypting": (0.8, 0.98),
+    "storing": (0.98, 1.0),
+}
+
+
+def publish(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="FILE|FOLDER...", help="Audio files; a folder is one release.")
+    ],
+    title: Annotated[str | None, typer.Option(help="Instead of the file's tag; for one file.")] = None,
+    artist: Annotated[str | None, typer.Option(help="Instead of the files' tags.")] = None,
+    album: Annotated[str | None, typer.Option(help="Instead of the files' tags.")] = None,
+    preview_seconds: Annotated[
+        int | None, typer.Option(help="How much anyone may hear; without it, all.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each track.")] = False,
+) -> None:
+    """Publish audio files or folders: encrypted, signed, stored, and in the catalogue."""
+    raise typer.Exit(publish_command(paths, title, artist, album, preview_seconds, as_json))
+
+
+def publish_command(
+    paths: list[Path],
+    title: str | None,
+    artist: str | None,
+    album: str | None,
+    preview_seconds: int | None,
+    as_json: bool,
+) -> int:
+    """Publish and print. A path that cannot be published does not keep the others from it.
+
+    Returns:
+        the exit status: 0; 2 when something was not published; 130 after Ctrl-C or SIGTERM.
+    Raises:
+        DigmError: nothing at all can be published here (settings, options, vault, catalogue).
+    """
+    from hub.config import load_settings
+    from hub.publishing.model import PublishOptions
+
+    options = PublishOptions(title=title, artist=artist, album=album, preview_seconds=preview_seconds)
+    if title is not None and len(paths) > 1:
+        print("--title names one track: give one file with it.", file=sys.stderr)
+        return EXIT_FAILED
+    printer = _Printer(as_json)
+    try:
+        with _signals_interrupt(), _display(as_json) as display:
+            from hub.publishing.publish import Publisher
+
+            with Publisher(load_settings(), options, display.show) as publisher:
+                return max(_publish_path(publisher, path, printer) for path in paths)
+    except KeyboardInterrupt:
+        print("Stopped: nothing of what was not listed above was published.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _publish_path(publisher: "Publisher", path: Path, printer: "_Printer") -> int:
+    from hub.publishing.sources import find_release
+
+    try:
+        tracks = publisher.publish(find_release(path))
+    except DigmError as fault:
+        printer.failed(path, fault)
+        return EXIT_FAILED
+    for track in tracks:
+        printer.published(track)
+    return 0
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """SIGTERM and SIGHUP stop like Ctrl-C; a second signal does not disturb the clearing up."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, interrupt) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Printer:
+    """Results on stdout, one line a track; failures as sentences on stderr."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+
+    def published(self, track: "PublishedTrack") -> None:
+        if self._as_json:
+            self._print_json(track)
+            return
+        said = "Published" if track.status == "published" else "Was published already:"
+        minutes, seconds = divmod(round(track.duration_s), 60)
+        by = f" by {track.artist}" if track.artist else ""
+        print(f"{said} {track.title}{by} ({minutes}:{seconds:02d})  {track.track_root}", flush=True)
+
+    def failed(self, path: Path, fault: DigmError) -> None:
+        from hub.publishing.sources import printable
+
+        name, sentence = printable(path), fault.message
+        if name not in sentence and path.name not in sentence:
+            sentence = f"{name} was not published: {sentence}"
+        print(sentence, file=sys.stderr, flush=True)
+        if self._as_json:
+            error = {"code": fault.code, "message": sentence}
+            self._print_json({"file": name, "status": "failed", "error": error})
+
+    def _print_json(self, message: object) -> None:
+        import msgspec
+
+        print(msgspec.json.encode(message).decode(), flush=True)
+
+
+class _Display:
+    """Shows progress: bars on a terminal, otherwise only notes."""
+
+    def __init__(self, progress: "Progress | None") -> None:
+        self._progress = progress
+        self._tasks: dict[Path, TaskID] = {}
+        self._lock = threading.Lock()
+
+    def show(self, event: "Report") -> None:
+        from hub.publishing.model import Note
+        from hub.publishing.sources import printable
+
+        if isinstance(event, Note):
+            self._say(f"{printable(event.file)}: {event.sentence}")
+            return
+        if self._progress is None:
+            return
+        with self._lock:
+            if event.file not in self._tasks:
+                name = printable(Path(event.file.name))
+                self._tasks[event.file] = self._progress.add_task(name, total=1.0, stage="")
+            start, end = _STAGE_SPANS[event.stage]
+            completed = start + (end - start) * min(1.0, max(0.0, event.done))
+            self._progress.update(self._tasks[event.file], completed=completed, stage=event.stage)
+
+    def _say(self, line: str) -> None:
+        if self._progress is None:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            self._progress.console.print(line, markup=False, highlight=False)
+
+
+@contextmanager
+def _display(as_json: bool) -> Iterator[_Display]:
+    if as_json or not sys.stderr.isatty():
+        yield _Display(None)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class FileName(ProgressColumn):
+        """The name as it is: brackets in it are not markup."""
+
+        def render(self, task: "Task") -> Text:
+            return Text(task.description)
+
+    columns = (FileName(), BarColumn(), TextColumn("{task.fields[stage]}"), TimeRemainingColumn())
+    # Bars go to stderr; results stay on stdout even when only that is redirected.
+    to_terminal = sys.stdout.isatty()
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=to_terminal) as progress:
+        yield _Display(progress)

@@ -1,0 +1,301 @@
+"""Publishing: files in, tracks in the catalogue out; each release whole, or nothing of it.
+
+The order is what makes it safe to be killed anywhere: everything is made in a staging folder; its journal says
+what will be moved; chunks, covers and manifests are moved and made durable; the vault gets the keys; and one
+transaction in the catalogue is the acknowledgement. Before that transaction nobody sees anything of it, and the
+next sweep takes it back. One bad file in a folder keeps the whole folder from being published.
+"""
+
+import hashlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from digm.errors import CallerFault
+from digm.ids import to_hex
+from digm.keys import KEY_BYTES
+from digm.manifest import Cover, Manifest
+from digm.merkle import audit_root
+from hub.config import Settings
+from hub.media import IngestedTrack, ingest
+from hub.publishing.encryption import TrackEncryption
+from hub.publishing.model import Note, ProgressEvent, PublishedTrack, PublishOptions, Report, Stage
+from hub.publishing.release import (
+    PreparedTrack,
+    hash_of,
+    in_order,
+    name_release,
+    release_entry,
+    track_entry,
+    write_manifest,
+)
+from hub.publishing.sources import (
+    Fingerprint,
+    ReleaseSource,
+    check_unchanged,
+    find_release,
+    fingerprint,
+    printable,
+)
+from hub.publishing.staging import JournalEntry, Staging, sweep_staging
+from hub.publishing.vault import FILE_NAME, TrackSecret, Vault
+from hub.storage.catalogue import Catalogue, TrackEntry
+from hub.storage.chunk_store import ChunkStore
+from hub.storage.durable import disk_faults_named, write_new
+
+_COVER_TYPE = "image/jpeg"
+_THREADS = max(2, min(8, os.cpu_count() or 2))
+
+
+class _Described(NamedTuple):
+    track: PreparedTrack
+    manifest: Manifest
+    document: bytes
+
+    @property
+    def root(self) -> str:
+        return to_hex(self.manifest.track_root)
+
+    def journal_entry(self) -> JournalEntry:
+        chunks = tuple(to_hex(chunk_hash) for chunk_hash in self.track.chunk_hashes)
+        return JournalEntry(self.root, chunks, hash_of(self.track.cover))
+
+    def secret(self, published_at: float) -> TrackSecret:
+        return TrackSecret(
+            track_root=self.root,
+            track_key=self.track.track_key,
+            source_sha256=self.track.source.sha256,
+            published_at=published_at,
+        )
+
+
+def publish(
+    paths: Iterable[Path],
+    settings: Settings,
+    options: PublishOptions | None = None,
+    report: Callable[[Report], None] = lambda _event: None,
+) -> list[PublishedTrack]:
+    """Publish files and folders, one release after another.
+
+    Raises:
+        DigmError: the first release that cannot be published; those before it are.
+    """
+    with Publisher(settings, options or PublishOptions(), report) as publisher:
+        return [track for path in paths for track in publisher.publish(find_release(path))]
+
+
+class Publisher:
+    """An open data folder and vault to publish into; a context manager.
+
+    Entering it undoes what killed publishers left behind.
+
+    Args:
+        report: is told of progress, from this thread and others.
+    Raises:
+        CallerFault, Unavailable: as `Vault.open` and `Catalogue.open`, on entering; nothing is written before
+            the vault is open.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: PublishOptions,
+        report: Callable[[Report], None] = lambda _event: None,
+    ) -> None:
+        self._settings = settings
+        self._options = options
+        self._report = report
+        self._store = ChunkStore(settings.data)
+
+    def __enter__(self) -> Self:
+        data = self._settings.data
+        self._vault = Vault.open(data / FILE_NAME, self._settings.vault_passphrase)
+        try:
+            self._catalogue = Catalogue.open(data)
+            sweep_staging(data)
+        except BaseException:
+            self._vault.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._catalogue.close()
+        self._vault.close()
+
+    def publish(self, source: ReleaseSource) -> list[PublishedTrack]:
+        """Publish one release; it is durable and in the catalogue when this returns.
+
+        Returns:
+            one item per file of the release; files whose bytes are published already are said to be so.
+        Raises:
+            DigmError: nothing of the release is published, and nothing of it is left behind.
+        """
+        if self._options.title is not None and len(source.files) > 1:
+            raise CallerFault("bad_option", "--title names one track: give one file with it, not a folder.")
+        prints = {path: self._fingerprint(path) for path in source.files}
+        missing: dict[str, Path] = {}
+        for path, printed in prints.items():
+            if self._published(printed.sha256) is None:
+                missing.setdefault(printed.sha256, path)
+        fresh: dict[str, TrackEntry] = {}
+        if missing:
+            with Staging(self._settings.data, self._store, self._catalogue) as staging:
+                tracks = [self._prepare(path, prints[path], source.cover, staging) for path in missing.values()]
+                known = [self._published(printed.sha256) for printed in prints.values()]
+                fresh = self._commit(source, in_order(tracks), [entry for entry in known if entry], staging)
+        return [self._result(path, prints[path].sha256, fresh) for path in prints]
+
+    def _result(self, path: Path, sha256: str, fresh: dict[str, TrackEntry]) -> PublishedTrack:
+        new = fresh.pop(sha256, None)
+        entry = new or self._published(sha256)
+        if entry is None:
+            raise CallerFault(
+                "track_withdrawn",
+                f"{printable(path)} was taken out of the catalogue just now: publish it again.",
+            )
+        return PublishedTrack(
+            track_root=entry.track_root,
+            title=entry.title,
+            artist=entry.artist,
+            album=entry.album,
+            duration_s=entry.duration_s,
+            status="published" if new else "already_published",
+            file=printable(path),
+        )
+
+    def _published(self, sha256: str) -> TrackEntry | None:
+        """The track in the catalogue that was made from these source bytes."""
+        for secret in self._vault.by_source(sha256):
+            if entry := self._catalogue.track(secret.track_root):
+                return entry
+        return None
+
+    def _fingerprint(self, path: Path) -> Fingerprint:
+        self._report(ProgressEvent(path, "reading", 0.0))
+        printed = fingerprint(path)
+        self._report(ProgressEvent(path, "reading", 1.0))
+        return printed
+
+    def _prepare(self, path: Path, printed: Fingerprint, cover: Path | None, staging: Staging) -> PreparedTrack:
+        """Ingest and encrypt one file; its plaintext is gone when this returns."""
+        with disk_faults_named(self._settings.data):
+            workdir, chunks = staging.folder / "media", staging.folder / "chunks"
+            workdir.mkdir(mode=0o700)
+            chunks.mkdir(mode=0o700, exist_ok=True)
+            try:
+                ingested = ingest(path, workdir, cover=cover, on_progress=self._progress(path, "encoding"))
+                check_unchanged(path, printed)
+                self._check_preview(path, ingested.duration_s)
+                for sentence in ingested.notes:
+                    self._report(Note(path, sentence))
+                return self._encrypt(path, printed, ingested, chunks)
+            finally:
+                shutil.rmtree(workdir, ignore_errors=True)
+
+    def _encrypt(
+        self, path: Path, printed: Fingerprint, ingested: IngestedTrack, chunks: Path
+    ) -> PreparedTrack:
+        track_key = secrets.token_bytes(KEY_BYTES)
+        progress, count = self._progress(path, "encrypting"), len(ingested.renditions)
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="encrypt") as pool:
+            encryption = TrackEncryption(track_key, chunks, pool)
+            renditions = tuple(
+                encryption.add(number, rendition, partial(_part_done, progress, number, count))
+                for number, rendition in enumerate(ingested.renditions)
+            )
+        progress(1.0)
+        files = dict(encryption.files)
+        cover = _stage_cover(ingested.cover, chunks, files)
+        root = audit_root(encryption.audit_roots)
+        return PreparedTrack(path, printed, ingested, cover, track_key, renditions, root, files)
+
+    def _commit(
+        self,
+        source: ReleaseSource,
+        tracks: Sequence[PreparedTrack],
+        known: Sequence[TrackEntry],
+        staging: Staging,
+    ) -> dict[str, TrackEntry]:
+        """Store, remember the keys, acknowledge.
+
+        Returns:
+            SHA-256 of the source -> track, for all that were not published by somebody else meanwhile.
+        """
+        for track in tracks:
+            self._report(ProgressEvent(track.path, "storing", 0.0))
+        names = name_release(source, tracks, self._options)
+        key, sign = self._vault.artist_key, self._vault.sign
+        described = [
+            _Described(track, *write_manifest(track, names, self._options, key, sign)) for track in tracks
+        ]
+        release_id = self._release_to_join(names.title, known) or secrets.token_hex(32)
+        with staging.committing():
+            new = [item for item in described if self._published(item.track.source.sha256) is None]
+            if not new:
+                return {}
+            now = time.time()
+            entries = [track_entry(item.manifest, item.document, release_id, now) for item in new]
+            self._store_release(new, staging)
+            self._vault.add(*(item.secret(now) for item in new))
+            self._catalogue.publish(release_entry(names, release_id, key, now), entries)
+            staging.succeeded()
+        for track in tracks:
+            self._report(ProgressEvent(track.path, "storing", 1.0))
+        return {item.track.source.sha256: entry for item, entry in zip(new, entries, strict=True)}
+
+    def _store_release(self, new: Sequence[_Described], staging: Staging) -> None:
+        with disk_faults_named(self._settings.data):
+            manifests = staging.folder / "manifests"
+            manifests.mkdir(mode=0o700)
+            staged = {item.root: manifests / item.root for item in new}
+            for item in new:
+                write_new(staged[item.root], item.document)
+            staging.write_journal([item.journal_entry() for item in new])
+            files = {name: path for item in new for name, path in item.track.files.items()}
+            self._store.adopt_all(files, staged)
+
+    def _release_to_join(self, title: str, known: Sequence[TrackEntry]) -> str | None:
+        """The release that a folder's other files are published in, if it has the same title."""
+        for entry in known:
+            release = self._catalogue.release(entry.release_id)
+            if release is not None and release.title == title:
+                return release.release_id
+        return None
+
+    def _check_preview(self, path: Path, duration_s: float) -> None:
+        preview_s = self._options.preview_seconds
+        if preview_s is not None and preview_s > duration_s:
+            raise CallerFault(
+                "preview_too_long",
+                f"{printable(path)} lasts {duration_s:.1f} seconds, shorter than a preview of {preview_s}: "
+                "choose fewer seconds, or leave --preview-seconds out to let everyone hear all of it.",
+                file=printable(path),
+            )
+
+    def _progress(self, path: Path, stage: Stage) -> Callable[[float], None]:
+        return lambda done: self._report(ProgressEvent(path, stage, done))
+
+
+def _part_done(progress: Callable[[float], None], part: int, parts: int, done: float) -> None:
+    progress((part + done) / parts)
+
+
+def _stage_cover(picture: Path | None, chunks: Path, files: dict[str, Path]) -> Cover | None:
+    if picture is None:
+        return None
+    data = picture.read_bytes()
+    cover = Cover(hashlib.sha256(data).digest(), _COVER_TYPE, len(data))
+    staged = chunks / to_hex(cover.hash)
+    if not staged.exists():
+        write_new(staged, data)
+    files[to_hex(cover.hash)] = staged
+    return cover
