@@ -119,6 +119,7 @@ class _Socket:
         self._outgoing: asyncio.Queue[Message | None] = asyncio.Queue()
         self._bucket = TokenBucket(limits.messages_per_s, limits.message_burst, time.monotonic())
         self._is_stopping = False
+        self._ended = asyncio.Event()
         self.close_code: int | None = None
         self.session = server.open_session(self)
 
@@ -143,9 +144,8 @@ class _Socket:
         """`stop`, and wait until the socket is closed, but not for long."""
         self.stop(code)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(2):
-                while not self._response.closed:
-                    await asyncio.sleep(0.01)
+            async with asyncio.timeout(self._limits.close_timeout_s):
+                await self._ended.wait()
 
     async def run(self) -> None:
         """Until either side closes."""
@@ -157,6 +157,7 @@ class _Socket:
         finally:
             writer.cancel()
             self.close_code = self._response.close_code or self.close_code
+            self._ended.set()
 
     async def _read(self) -> None:
         timeout_s: float | None = self._limits.hello_timeout_s

@@ -17,6 +17,7 @@ class SignallingSettings:
     message_burst: float = 400.0  # one page that meets ten peers sends about 150 candidates
     outgoing_limit: int = 512  # messages waiting for a socket that does not read; then it is closed
     send_timeout_s: float = 10.0  # one message to a socket whose buffers are full; then it is cut
+    close_timeout_s: float = 2.0  # a drain waits so long for a peer's side of the closing handshake
     faults_allowed: int = 16  # malformed or refused messages until the session is closed
     max_sessions: int = 15_000  # the machine's open files (20,000) leave room for the rest
     max_swarms_per_session: int = 10_000  # each needs a token that was issued here; a seeding peer has many
