@@ -19,6 +19,7 @@ from hub.pages.security import COMMON_HEADERS
 from hub.pages.static import StaticFiles
 from hub.readiness import Readiness
 from hub.services import SERVICES, Services
+from hub.signalling import add_signalling
 from hub.signalling.tokens import load_swarm_secret
 from hub.storage.catalogue import Catalogue
 from hub.storage.chunk_store import ChunkStore
@@ -55,6 +56,7 @@ def create_app(settings: Settings, static: StaticFiles | None = None) -> web.App
     app.add_routes(api.routes())
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", _readyz), web.get("/metrics", _metrics)])
     app.on_response_prepare.append(_add_common_headers)
+    add_signalling(app, settings)
     app.on_shutdown.append(_close_links)
     app.cleanup_ctx.append(_catalogue_open)
     return app
