@@ -7,7 +7,7 @@ for now every track is free, or free for its preview.
 from collections import OrderedDict
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.bindings._rust.openssl import hpke as hpke_with_aad
+from cryptography.hazmat.bindings._rust import openssl as rust_openssl
 from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
@@ -99,7 +99,7 @@ def seal(plaintext: bytes, player_key: bytes, track_root: bytes) -> tuple[bytes,
     # cryptography 50 takes an `aad` only here; its public `Suite.encrypt` has none yet. The tests open what
     # comes out with an RFC 9180 written from primitives, so that a changed layout cannot go unnoticed.
     try:
-        sealed = hpke_with_aad._encrypt_with_aad(
+        sealed = rust_openssl.hpke._encrypt_with_aad(
             SUITE, plaintext, X25519PublicKey.from_public_bytes(player_key), info=GRANT_INFO, aad=track_root
         )
     except ValueError as error:
