@@ -161,14 +161,19 @@ export class DigmPlayer extends HTMLElement {
     });
   }
 
-  #unload() {
+  /** End everything that fetches; what is buffered stays. */
+  #stop() {
     this.#generation += 1;
-    this.#isLoading = false;
     this.#headStart?.abort.abort();
     this.#headStart = null;
     this.#python?.close();
-    this.#python?.destroy?.();
+    this.#python?.destroy();
     this.#python = null;
+  }
+
+  #unload() {
+    this.#stop();
+    this.#isLoading = false;
     this.#error = null;
     this.#firstSound = null;
     this.#pressedAt = 0;
@@ -209,6 +214,8 @@ export class DigmPlayer extends HTMLElement {
 
   #fail(code, message) {
     this.#error = { code, message, fatal: true };
+    // Python may be the caller, so it is left alone until it has returned.
+    queueMicrotask(() => this.#error?.fatal && this.#stop());
     this.#audio.pause();
     this.#surface.failed(message);
     this.dispatchEvent(new CustomEvent('digm-error', { detail: this.#error, bubbles: true, composed: true }));

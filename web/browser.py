@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import js
-from digm.errors import PeerFault, Unavailable
 from pyodide.ffi import JsException, create_proxy, to_js
+
+from digm.errors import PeerFault, Unavailable
 
 
 class JsBytes:
@@ -223,7 +224,9 @@ async def ed25519_verify(public_key: bytes, signature: bytes, message: bytes) ->
     """Raises Unavailable `no_ed25519` where the browser lacks it."""
     subtle = js.crypto.subtle
     try:
-        key = await subtle.importKey("raw", to_js(public_key), js_object(name="Ed25519"), True, to_js(["verify"]))
+        key = await subtle.importKey(
+            "raw", to_js(public_key), js_object(name="Ed25519"), True, to_js(["verify"])
+        )
     except JsException as fault:
         if fault.name == "NotSupportedError":
             raise _no_ed25519() from fault
@@ -244,7 +247,9 @@ async def ed25519_sign(key_pair: Any, message: bytes) -> bytes:
 
 
 def _no_ed25519() -> Unavailable:
-    return Unavailable("no_ed25519", "This browser is too old to check an artist's signature. Update it to listen.")
+    return Unavailable(
+        "no_ed25519", "This browser is too old to check an artist's signature. Update it to listen."
+    )
 
 
 # -- WebRTC

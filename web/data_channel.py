@@ -12,7 +12,6 @@ from digm import peer_events as events
 from digm import wire
 from digm.peer_session import PeerSession
 from digm.wire import Reason
-
 from web import browser
 from web.browser import JsBytes, Subscriptions, now_s
 from web.store import ChunkCache

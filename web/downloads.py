@@ -12,7 +12,6 @@ from digm import peer_events as events
 from digm.manifest import Rendition
 from digm.scheduler import GATEWAY, Action, Cancel, Failure, Fetch, NoSource, Scheduler, SourceBanned
 from digm.wire import Reason
-
 from web import browser
 from web.browser import JsBytes, now_s
 from web.gateway import Gateway

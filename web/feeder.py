@@ -9,9 +9,8 @@ from typing import Any
 
 from digm.errors import Unavailable
 from digm.manifest import Rendition
-
 from web import browser
-from web.browser import JsBytes, Subscriptions
+from web.browser import JsBytes
 
 KEEP_BEHIND_S = 30.0  # a listener who steps back a little does not decrypt again
 EVICT_SLACK_S = 10.0  # do not remove a crumb at every step
@@ -91,7 +90,9 @@ class Feeder:
             await browser.next_event(self._buffer, "updateend")
 
     def _refused(self) -> Unavailable:
-        return Unavailable("media_error", "The browser could not decode this track. Reload the page to try again.")
+        return Unavailable(
+            "media_error", "The browser could not decode this track. Reload the page to try again."
+        )
 
     def buffered(self) -> list[tuple[float, float]]:
         """(start, end) in seconds; empty while the source is not open."""

@@ -5,11 +5,16 @@ from collections.abc import Callable
 from digm.chunks import FRAME_BYTES
 from digm.errors import Unavailable
 from digm.scheduler import Failure
-
 from web import browser
 from web.browser import JsBytes
 
-_BY_STATUS = {404: Failure.NOT_HELD, 410: Failure.NOT_HELD, 416: Failure.WRONG_SIZE, 429: Failure.BUSY, 503: Failure.BUSY}
+_BY_STATUS = {
+    404: Failure.NOT_HELD,
+    410: Failure.NOT_HELD,
+    416: Failure.WRONG_SIZE,
+    429: Failure.BUSY,
+    503: Failure.BUSY,
+}
 
 
 class Gateway:

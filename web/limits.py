@@ -2,7 +2,6 @@
 
 from digm.grants import Grant
 from digm.manifest import Manifest, Rendition
-
 from web.browser import wall_clock_s
 
 EDGE_S = 0.25  # an audio element stops short of the last bytes that it was given

@@ -14,7 +14,6 @@ from digm.grants import Grant, SealedGrant
 from digm.json_reader import JsonReader
 from digm.manifest import Manifest, Rendition
 from digm.scheduler import NoSource, Playback, Scheduler, chunk_spans
-
 from web import browser, unlock
 from web.browser import JsBytes, Subscriptions, now_s
 from web.downloads import Downloads
@@ -97,7 +96,9 @@ class Player:
             fault = _first(group)
             self._view.error(fault.code, fault.message)
         except* Exception as group:
-            self._view.error("player_failed", "The player stopped because of a mistake in it. Reload the page to go on.")
+            self._view.error(
+                "player_failed", "The player stopped because of a mistake in it. Reload the page to go on."
+            )
             raise group from None
         finally:
             self._subscriptions.close()
@@ -170,7 +171,7 @@ class Player:
             self._manifest, self._cache, self._on_peer,
             reconnect=self._host.begun.reconnect, may_upload=self._may_upload, random=random.random,
         )  # fmt: skip
-        self._swarm.on_first_answer = self._on_swarm
+        self._swarm.on_expectation = self._on_swarm
         try:
             await self._swarm.run(await begun(self._host.begun.signal), answer.swarm_token)
         except* Unavailable:

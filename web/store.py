@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from digm.bitfield import Bitfield
 from digm.manifest import Rendition
-
 from web.browser import JsBytes
 
 # About 12 minutes of lossless audio; the page gives no more of its visitor's memory than that.

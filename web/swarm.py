@@ -15,7 +15,6 @@ from digm.manifest import Manifest
 from digm.peer_session import PeerSession
 from digm.signalling_client import HubFault, Ready, Refused, SignallingClient, SignatureWanted
 from digm.wire import Reason
-
 from web import browser
 from web.browser import now_s
 from web.data_channel import PeerLink, negotiate
@@ -28,6 +27,9 @@ OFFERS = 4  # protocol.md: two to four peers are opened when the page loads
 
 class Swarm:
     """Everybody else who has or wants this track.
+
+    Attributes:
+        on_expectation: told how many peers may be expected, each time the hub says so or goes away.
 
     Args:
         manifest: checked.
@@ -65,7 +67,7 @@ class Swarm:
         self._tasks: asyncio.TaskGroup | None = None
         self._timer = Timer(self._on_time)
         self._given_bytes = 0
-        self.on_first_answer: Callable[[int], None] = lambda count: None
+        self.on_expectation: Callable[[int], None] = lambda peers: None
 
     # -- for the player
 
@@ -89,6 +91,7 @@ class Swarm:
                 socket = first_socket
                 while True:
                     await self._talk(self._client, socket, identity)
+                    self.on_expectation(len(self._links))
                     wait_s = self._client.disconnected(now_s()) - now_s()
                     await asyncio.sleep(max(0.0, wait_s))
                     socket = self._reconnect()
@@ -147,7 +150,9 @@ class Swarm:
         self._socket = socket
         self._inbox = asyncio.Queue()
         inbox = self._inbox
-        self._listener = browser.lasting_proxy(lambda text: inbox.put_nowait(text if isinstance(text, str) else None))
+        self._listener = browser.lasting_proxy(
+            lambda text: inbox.put_nowait(text if isinstance(text, str) else None)
+        )
         client.connected(now_s())
         socket.listen(self._listener)
         try:
@@ -192,14 +197,14 @@ class Swarm:
                 self._on_candidate(event)
             case Refused():
                 if event.track is not None:
-                    self.on_first_answer(0)
+                    self.on_expectation(len(self._links))
 
     def _meet(self, peers: list[str]) -> None:
         """Offer to the peers that the hub named."""
         new = [peer for peer in peers if peer not in self._links and peer not in self._banned]
         for peer in new[: max(0, OFFERS - len(self._links))]:
             self._spawn(self._offer(self._link(peer)), "offer")
-        self.on_first_answer(len(self._links))
+        self.on_expectation(len(self._links))
 
     async def _offer(self, link: PeerLink) -> None:
         sdp = await negotiate(link.offer(), link)

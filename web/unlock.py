@@ -12,7 +12,6 @@ from digm.errors import PeerFault
 from digm.grants import GRANT_INFO, Grant, SealedGrant, decode_grant
 from digm.ids import to_hex
 from digm.manifest import Manifest, Rendition, parse_manifest
-
 from web import browser
 from web.browser import JsBytes
 
@@ -53,9 +52,13 @@ async def check_manifest(document: bytes, track_root: str) -> Manifest:
     """
     manifest = parse_manifest(document)
     if to_hex(manifest.track_root) != track_root:
-        raise PeerFault("manifest_other_track", "What came is the manifest of another track; nothing of it is played.")
+        raise PeerFault(
+            "manifest_other_track", "What came is the manifest of another track; nothing of it is played."
+        )
     if not await browser.ed25519_verify(manifest.artist_key, manifest.signature, manifest.signed_part):
-        raise PeerFault("manifest_signature", "The artist's signature on this track is not genuine; it is not played.")
+        raise PeerFault(
+            "manifest_signature", "The artist's signature on this track is not genuine; it is not played."
+        )
     return manifest
 
 

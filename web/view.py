@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 from digm.manifest import Manifest, Rendition
-
 from web.browser import js_bytes, js_object
 
 

@@ -11,7 +11,16 @@ import zipfile
 from pathlib import Path
 
 # Imported lazily by the standard library when something goes wrong or a text is decoded: they must be there too.
-LAZY_MODULES = ("traceback", "tokenize", "linecache", "encodings.idna", "encodings.ascii", "encodings.latin_1", "hashlib", "hmac")
+LAZY_MODULES = (
+    "traceback",
+    "tokenize",
+    "linecache",
+    "encodings.idna",
+    "encodings.ascii",
+    "encodings.latin_1",
+    "hashlib",
+    "hmac",
+)
 
 
 def module_name(path: Path, root: Path) -> str:
