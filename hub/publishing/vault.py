@@ -8,6 +8,7 @@ when the next record is written. Several processes may use one vault at once.
 A record without a track in the catalogue is harmless: publishing stopped between the two.
 """
 
+import errno
 import fcntl
 import os
 import stat
@@ -71,7 +72,7 @@ class Vault:
         Args:
             passphrase: None or empty: the vault is plain.
         Raises:
-            CallerFault: `vault_missing`, `vault_exposed` (others may read it), `vault_locked`,
+            CallerFault: `vault_missing`, `vault_exposed` (others may read it), `vault_is_link`, `vault_locked`,
                 `vault_not_sealed`, `wrong_passphrase`, `vault_damaged`, `vault_newer`, `data_not_writable`.
             Unavailable: `disk_full`, `disk_failed`.
         """
@@ -256,6 +257,10 @@ def _open_file(path: Path, create: bool) -> int:
         descriptor = os.open(path, flags)
     except FileNotFoundError as error:
         raise CallerFault("vault_missing", f"There is no {path}: publish a track first.") from error
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise CallerFault("vault_is_link", f"{path} is a link: put the vault itself there.") from error
     mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
     if mode & 0o077:
         os.close(descriptor)
