@@ -194,8 +194,12 @@ class PeerSession:
         outbox, self._outbox = self._outbox, []
         return outbox
 
-    def next_deadline(self, now: float) -> float | None:
-        """When to call `tick` and `next_piece` again; None: not before a message comes."""
+    def next_deadline(self, now: float, has_room: bool = True) -> float | None:
+        """When to call `tick` and `next_piece` again; None: not before a message comes.
+
+        Args:
+            has_room: False while the channel's buffer is full: the shell is told when it is not.
+        """
         if self._state is State.CLOSED:
             return None
         if self._state is State.EXPECTING_HELLO:
@@ -203,7 +207,7 @@ class PeerSession:
         deadlines = [due for _, due in self._silence_due()]
         if self._uploads.has_free_slot_for_waiting:
             deadlines.append(now)
-        if (piece_at := self._uploads.next_piece_at(now)) is not None:
+        if has_room and (piece_at := self._uploads.next_piece_at(now)) is not None:
             deadlines.append(piece_at)
         return min(deadlines, default=None)
 

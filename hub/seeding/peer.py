@@ -1,0 +1,229 @@
+"""The seeding peer: in the swarm of every track of the catalogue, it answers whoever makes an offer."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+
+import aiohttp
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from digm import signalling as messages
+from digm.errors import DigmError
+from digm.ids import from_hex, short
+from digm.signalling_client import Event, HubFault, Ready, Refused, SignallingClient, SignatureWanted
+from digm.token_bucket import TokenBucket
+from digm.wire import MAX_MESSAGE_BYTES
+from hub.config import Settings
+from hub.seeding.chunk_cache import ChunkCache
+from hub.seeding.connection import Giving, SeedConnection
+from hub.seeding.library import Library
+from hub.seeding.metrics import CONNECTIONS, OFFERS, TRACKS
+from hub.seeding.settings import SeedLimits
+from hub.signalling.tokens import load_secret, load_swarm_secret, swarm_token
+from hub.storage.catalogue import Catalogue
+from hub.storage.chunk_store import ChunkStore
+
+log = structlog.get_logger()
+Pair = tuple[str, str]  # track root and peer id, in hex
+
+
+class SeedingPeer:
+    """One peer, one hub, all tracks of one data folder.
+
+    Args:
+        catalogue: of the data folder; read again and again, also while others publish.
+    """
+
+    def __init__(self, settings: Settings, catalogue: Catalogue, limits: SeedLimits | None = None) -> None:
+        self._limits = limits or SeedLimits()
+        self._url = settings.signal_url + "/signal"
+        self._key = Ed25519PrivateKey.from_private_bytes(load_secret(settings.data, "seed"))
+        self._swarm_secret = load_swarm_secret(settings.data)
+        store = ChunkStore(settings.data)
+        self._library = Library(catalogue, store)
+        rate = settings.upload_bytes_per_s
+        self._giving = Giving(
+            ChunkCache(store, self._limits.cache_bytes),
+            # A burst of a quarter of a second, but always room for one whole message.
+            TokenBucket(rate, max(MAX_MESSAGE_BYTES, rate / 4), time.monotonic()),
+            asyncio.Semaphore(settings.upload_slots),
+            self._limits,
+        )
+        self._client = SignallingClient(self.peer_id, random=random.random)
+        self._joined: set[str] = set()
+        self._ice_servers: tuple[messages.IceServer, ...] = ()
+        self._connections: dict[Pair, SeedConnection] = {}
+        self._changed = asyncio.Event()
+        self._is_read = False
+
+    @property
+    def peer_id(self) -> str:
+        """Our id in every swarm."""
+        return self._key.public_key().public_bytes_raw().hex()
+
+    @property
+    def is_connected(self) -> bool:
+        """The hub knows us."""
+        return self._client.is_ready
+
+    async def ready(self) -> dict[str, bool]:
+        """For `/readyz`."""
+        return {"catalogue_read": self._is_read, "hub_connected": self.is_connected}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Seed until `stop` is set, then finish what is being given."""
+        async with asyncio.TaskGroup() as connections:
+            async with asyncio.TaskGroup() as work:
+                tasks = [
+                    work.create_task(self._watch_catalogue(), name="seed-catalogue"),
+                    work.create_task(self._stay_connected(connections), name="seed-signalling"),
+                ]
+                await stop.wait()
+                for task in tasks:
+                    task.cancel()
+            await self._drain()
+
+    async def _drain(self) -> None:
+        for connection in self._connections.values():
+            connection.drain()
+        deadline = time.monotonic() + self._limits.drain_s
+        while time.monotonic() < deadline and any(not c.is_drained for c in self._connections.values()):
+            await asyncio.sleep(0.05)
+        for connection in list(self._connections.values()):
+            connection.stop()
+
+    # -- tracks
+
+    async def _watch_catalogue(self) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(self._library.refresh)
+                self._is_read = True
+            except DigmError as error:
+                log.warning("catalogue_not_read", code=error.code)
+            self._join_tracks()
+            await asyncio.sleep(self._limits.poll_s)
+
+    def _join_tracks(self) -> None:
+        tracks = self._library.tracks
+        for root in self._joined - tracks.keys():
+            self._client.leave(root)
+        for root in tracks.keys() - self._joined:
+            self._join(root)
+            log.info("track_seeded", track_root=short(root), share=round(tracks[root].share, 3))
+        if self._joined != tracks.keys():
+            self._joined = set(tracks)
+            TRACKS.set(len(tracks))
+            self._changed.set()
+
+    def _join(self, root: str) -> None:
+        token = swarm_token(self._swarm_secret, from_hex(root), int(time.time()) + self._limits.token_s)
+        # want=0: who comes after us makes the offer, we only answer.
+        self._client.join(root, token, self._library.tracks[root].share, time.monotonic(), want=0)
+
+    # -- the hub
+
+    async def _stay_connected(self, connections: asyncio.TaskGroup) -> None:
+        async with aiohttp.ClientSession() as http:
+            while True:
+                try:
+                    async with http.ws_connect(
+                        self._url,
+                        protocols=[messages.SUBPROTOCOL],
+                        max_msg_size=messages.MAX_MESSAGE_BYTES,
+                        heartbeat=25,
+                        timeout=aiohttp.ClientWSTimeout(ws_close=2),
+                    ) as socket:
+                        await self._talk(socket, connections)
+                except* (aiohttp.ClientError, OSError, TimeoutError) as errors:
+                    log.info("hub_not_reached", error=type(errors.exceptions[0]).__name__)
+                now = time.monotonic()
+                await asyncio.sleep(self._client.disconnected(now) - now)
+
+    async def _talk(self, socket: aiohttp.ClientWebSocketResponse, connections: asyncio.TaskGroup) -> None:
+        """One connection to the hub, from its challenge to its end."""
+        self._client.connected(time.monotonic())
+        for root in self._joined:
+            self._join(root)  # with a token that is valid now; sent after the welcome
+        async with asyncio.TaskGroup() as tasks:
+            writer = tasks.create_task(self._write(socket), name="seed-signal-writer")
+            async for frame in socket:
+                if frame.type is not aiohttp.WSMsgType.TEXT:
+                    break
+                for event in self._client.receive(frame.data, time.monotonic()):
+                    self._on_event(event, connections)
+                    if isinstance(event, HubFault | messages.Bye):
+                        log.info("hub_left", code=event.code)
+                        await socket.close()
+                self._changed.set()
+            writer.cancel()
+        log.info("hub_connection_closed", code=socket.close_code)
+
+    async def _write(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        while True:
+            self._changed.clear()
+            now = time.monotonic()
+            self._client.tick(now)
+            for text in self._client.to_send():
+                await socket.send_str(text)
+            deadline = self._client.next_deadline()
+            try:
+                async with asyncio.timeout(None if deadline is None else max(0.01, deadline - now)):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    def _on_event(self, event: Event, connections: asyncio.TaskGroup) -> None:
+        match event:
+            case SignatureWanted(message):
+                self._client.signed(self._key.sign(message))
+            case Ready():
+                self._ice_servers = event.ice_servers
+                log.info("hub_connected", tracks=len(self._joined))
+            case Refused(code, _, track):
+                log.warning("hub_refused", code=code, track_root=short(track or ""))
+                if track in self._joined and code in ("not_joined", "token_expired"):
+                    self._join(track)
+            case messages.Offer():
+                self._on_offer(event, connections)
+            case messages.Candidate(track, sender):
+                if connection := self._connections.get((track, sender)):
+                    connection.add_candidate(event)
+
+    # -- peers
+
+    def _on_offer(self, offer: messages.Offer, connections: asyncio.TaskGroup) -> None:
+        pair = (offer.track, offer.sender)
+        track = self._library.tracks.get(offer.track)
+        if track is None:
+            OFFERS.labels("unknown_track").inc()
+            return
+        if before := self._connections.pop(pair, None):
+            before.stop()  # the page was loaded again
+        per_peer = Counter(peer for _, peer in self._connections)[offer.sender]
+        limits = self._limits
+        if len(self._connections) >= limits.max_connections or per_peer >= limits.max_connections_per_peer:
+            OFFERS.labels("too_many").inc()
+            return
+        OFFERS.labels("answered").inc()
+        connection = SeedConnection(track, offer.sender, self._ice_servers, self._giving)
+        self._connections[pair] = connection
+        connections.create_task(self._serve(pair, connection, offer.sdp), name="seed-connection")
+
+    async def _serve(self, pair: Pair, connection: SeedConnection, sdp: str) -> None:
+        def send_answer(answer: str) -> None:
+            self._client.answer(pair[0], pair[1], answer)
+            self._changed.set()
+
+        CONNECTIONS.inc()
+        try:
+            await connection.run(sdp, send_answer)
+        except Exception:
+            # One peer must not take the others along; what arrives here is our bug.
+            log.exception("connection_failed", peer_id=short(pair[1]))
+        finally:
+            CONNECTIONS.dec()
+            if self._connections.get(pair) is connection:
+                del self._connections[pair]
