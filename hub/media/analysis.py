@@ -84,6 +84,8 @@ class Loudness:
             self.true_peak_db = round(20 * math.log10(peak), 2)
 
 
+_BLOCK_SAMPLES = 64
+_U8_SILENCE = 128.0
 _FULL_SCALE = {"u8": 128.0, "s16": 32768.0, "s32": 2147483648.0, "flt": 1.0, "dbl": 1.0}
 
 
@@ -94,17 +96,29 @@ class Waveform:
     """
 
     def __init__(self) -> None:
-        self._stretch = 64
+        # Samples that do not fill a block of 64 yet: one row per channel, or one row with the channels in turn.
+        self._rest: Samples | None = None
+        self._blocks_per_stretch = 1
+        self._blocks = np.zeros(0, dtype=np.float32)
         self._maxima = np.zeros(0, dtype=np.float32)
-        self._rest = np.zeros(0, dtype=np.float32)
 
     def consume(self, frames: list[AudioFrame]) -> None:
         """Look at decoded sound."""
-        levels = np.concatenate([self._rest, *(_levels(frame) for frame in frames)])
-        whole = len(levels) // self._stretch * self._stretch
-        self._rest = levels[whole:]
-        maxima = levels[:whole].reshape(-1, self._stretch).max(axis=1)
-        self._maxima = np.concatenate([self._maxima, maxima])
+        rows: list[Samples] = [frame.to_ndarray() for frame in frames]
+        if self._rest is not None:
+            rows.insert(0, self._rest)
+        samples = np.concatenate(rows, axis=1)
+        width = _BLOCK_SAMPLES * (1 if frames[0].format.is_planar else frames[0].layout.nb_channels)
+        whole = samples.shape[1] // width * width
+        self._rest = samples[:, whole:]
+        self._add(_block_levels(samples[:, :whole], width, frames[0].format.name))
+
+    def _add(self, blocks: Samples) -> None:
+        blocks = np.concatenate([self._blocks, blocks])
+        whole = len(blocks) // self._blocks_per_stretch * self._blocks_per_stretch
+        self._blocks = blocks[whole:]
+        stretches = blocks[:whole].reshape(-1, self._blocks_per_stretch).max(axis=1)
+        self._maxima = np.concatenate([self._maxima, stretches])
         while len(self._maxima) > 2 * MAX_PEAKS:
             self._join_pairs()
 
@@ -112,37 +126,34 @@ class Waveform:
         even = len(self._maxima) // 2 * 2
         odd_one = self._maxima[even:]
         self._maxima = self._maxima[:even].reshape(-1, 2).max(axis=1)
-        self._stretch *= 2
-        if len(odd_one):
-            # It goes back to the samples that are not a whole stretch yet, as silence apart from its maximum.
-            self._rest = np.concatenate([np.repeat(odd_one, self._stretch // 2), self._rest])
+        # The odd one is half of a stretch now: it waits for its other half.
+        self._blocks = np.concatenate([np.repeat(odd_one, self._blocks_per_stretch), self._blocks])
+        self._blocks_per_stretch *= 2
 
     def finish(self) -> None:
         """Take the last stretch, which need not be whole."""
-        if len(self._rest):
-            self._maxima = np.append(self._maxima, self._rest.max())
-        while len(self._maxima) > MAX_PEAKS:
-            if len(self._maxima) % 2:
-                self._maxima = np.append(self._maxima, np.float32(0))
-            self._maxima = self._maxima.reshape(-1, 2).max(axis=1)
+        if len(self._blocks):
+            self._maxima = np.append(self._maxima, self._blocks.max())
+        if len(self._maxima) > MAX_PEAKS:
+            even = np.pad(self._maxima, (0, len(self._maxima) % 2))
+            self._maxima = even.reshape(-1, 2).max(axis=1)
 
     def values(self) -> bytes:
-        """One byte per stretch, 255 = full scale."""
-        return bytes(np.clip(np.rint(self._maxima * 255), 0, 255).astype(np.uint8))
+        """One byte per stretch, 255 = full scale; at least one."""
+        levels = self._maxima if len(self._maxima) else np.zeros(1)
+        return bytes(np.clip(np.rint(levels * 255), 0, 255).astype(np.uint8))
 
 
-def _levels(frame: AudioFrame) -> Samples:
-    """The largest magnitude of each sample's channels, 1.0 = full scale."""
-    name = frame.format.name.rstrip("p")
-    values: Samples = frame.to_ndarray()
-    if not frame.format.is_planar:
-        values = values.reshape(frame.samples, -1).T
-    if name == "u8":
-        values = values.astype(np.int16) - 128
+def _block_levels(samples: Samples, width: int, sample_format: str) -> Samples:
+    """The largest magnitude in each block of all channels, 1.0 = full scale."""
+    blocks = samples.reshape(samples.shape[0], -1, width)
     # The magnitude of the most negative integer has no place in its own type.
-    high = np.max(values, axis=0).astype(np.float32)
-    low = np.min(values, axis=0).astype(np.float32)
-    return np.asarray(np.maximum(high, -low) / np.float32(_FULL_SCALE[name]))
+    high = blocks.max(axis=(0, 2)).astype(np.float64)
+    low = blocks.min(axis=(0, 2)).astype(np.float64)
+    name = sample_format.rstrip("p")
+    if name == "u8":
+        high, low = high - _U8_SILENCE, low - _U8_SILENCE
+    return np.asarray(np.maximum(high, -low) / _FULL_SCALE[name], dtype=np.float32)
 
 
 class FlacChecksum:

@@ -49,12 +49,11 @@ class OpusEncoder:
     def __init__(self, folder: Path, source_rate: int, channels: int) -> None:
         self._writer = AccessUnitWriter(folder, "opus")
         self._source_rate, self._channels = source_rate, channels
-        self._taken = self._resampled = 0
-        layout = LAYOUTS[channels]
-        self._resampler = av.AudioResampler("flt", layout, OPUS_RATE, _OPUS_FRAME_SAMPLES)
+        self._taken = self._encoded = 0
+        # PyAV resamples and cuts into frames whatever the encoder is given.
         self._codec: AudioCodecContext = av.CodecContext.create("libopus", "w")
         self._codec.sample_rate = OPUS_RATE
-        self._codec.layout = layout
+        self._codec.layout = LAYOUTS[channels]
         self._codec.format = "flt"
         self._codec.bit_rate = _OPUS_BIT_RATES[channels]
         self._codec.open()
@@ -63,20 +62,16 @@ class OpusEncoder:
         """Encode decoded sound of the source's rate."""
         for frame in frames:
             self._taken += frame.samples
-            for resampled in self._resampler.resample(frame):
-                self._encode(resampled)
+            self._encode(frame)
 
     def _encode(self, frame: AudioFrame | None) -> None:
-        if frame is not None:
-            self._resampled += frame.samples
         for packet in self._codec.encode(frame):
-            if packet.size:
-                self._writer.add(bytes(packet), _OPUS_FRAME_SAMPLES)
+            self._writer.add(bytes(packet), _OPUS_FRAME_SAMPLES)
+            # The last one says how much of it is sound.
+            self._encoded += packet.duration or 0
 
     def finish(self) -> None:
         """Encode what is left."""
-        for resampled in self._resampler.resample(None):
-            self._encode(resampled)
         self._encode(None)
         self._writer.close()
 
@@ -85,7 +80,8 @@ class OpusEncoder:
         head = self._codec.extradata or b""
         pre_skip = int.from_bytes(head[_PRE_SKIP_AT : _PRE_SKIP_AT + 2], "little")
         # The resampler rounds up to whole samples; what it made up beyond the end is padding.
-        presented = min(self._resampled, round(Fraction(self._taken * OPUS_RATE, self._source_rate)))
+        resampled = self._encoded - pre_skip
+        presented = min(resampled, round(Fraction(self._taken * OPUS_RATE, self._source_rate)))
         padding = self._writer.duration - pre_skip - presented
         return RenditionReport("opus", OPUS_RATE, self._channels, 0, OPUS_RATE, head, pre_skip, padding)
 
