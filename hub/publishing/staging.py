@@ -63,7 +63,7 @@ class Staging:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            with folder_locked(self._root):
+            with disk_faults_named(self._root), folder_locked(self._root):
                 if not self._is_done:
                     _take_back(self.folder, self._store, self._catalogue)
                 _remove(self.folder)
@@ -77,7 +77,7 @@ class Staging:
         Chunks are nobody else's, but a cover may be: without this, one process could take back the picture
         that another has just found in place.
         """
-        with folder_locked(self._root):
+        with disk_faults_named(self._root), folder_locked(self._root):
             yield
 
     def write_journal(self, entries: Sequence[JournalEntry]) -> None:

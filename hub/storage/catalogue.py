@@ -15,7 +15,7 @@ from sqlalchemy import URL, Connection, Engine, Row, create_engine, event, func,
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from digm.errors import CallerFault, DigmError, Unavailable
-from hub.storage.durable import disk_fault, folder_locked, make_folder
+from hub.storage.durable import disk_faults_named, folder_locked, make_folder
 from hub.storage.schema import REVISION, releases, tracks
 
 BUSY_TIMEOUT_S = 30
@@ -79,10 +79,8 @@ class Catalogue:
         path = data / _FILE_NAME
         if not create and not path.exists():
             raise CallerFault("catalogue_missing", f"There is no catalogue in {data}: publish a track first.")
-        try:
+        with disk_faults_named(data):
             make_folder(data)
-        except OSError as error:
-            raise disk_fault(error, data) from error
         catalogue = cls(_sqlite_engine(path), data)
         try:
             catalogue._bring_up_to_date()
@@ -176,7 +174,7 @@ class Catalogue:
         if self._revision() == REVISION:
             return
         # Two processes that open a new folder at once: the second waits and finds nothing left to do.
-        with folder_locked(self._data):
+        with disk_faults_named(self._data), folder_locked(self._data):
             if self._revision() == REVISION:
                 return
             with _database_faults_named(self._data), self._engine.connect() as connection:

@@ -172,15 +172,15 @@ class ChunkStore:
         Raises:
             CallerFault: `bad_id`. Unavailable: `disk_failed`.
         """
-        path = self.path(hash_hex)
+        path, was_there = self.path(hash_hex), True
         with disk_faults_named(self.data):
             try:
                 path.unlink()
             except FileNotFoundError:
-                return False
+                was_there = False
             with suppress(OSError):
                 path.parent.rmdir()
-        return True
+        return was_there
 
     def hashes(self) -> Iterator[str]:
         """Every chunk and cover that lies in the store, in no order."""
