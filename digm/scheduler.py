@@ -97,6 +97,7 @@ class Scheduler:
         self._active_since = math.inf
         self._running: dict[int, _Running] = {}
         self._next_fetch_id = 1
+        self._polled_at = now
         self._troubles: dict[int, Trouble] = {}
         self._told_no_source: tuple[int, int] | None = None
         self._pending: list[Action] = []
@@ -204,6 +205,7 @@ class Scheduler:
 
     def poll(self, now: float) -> list[Action]:
         """What to do now, cancellations first. Call after everything above and at `next_deadline`."""
+        self._polled_at = now
         actions, self._pending = self._pending, []
         position_s = self._position(now)
         wanted = self._wanted(position_s)
@@ -222,11 +224,12 @@ class Scheduler:
         wanted = self._wanted(position_s)
         if not wanted and not self._running:
             is_done = self._playback is not Playback.PLAYING or len(self._held) == len(self._spans)
-            return None if is_done else now + self._settings.tick_s
+            return None if is_done else self._polled_at + self._settings.tick_s
         moments = [self._silent_at(running) for running in self._running.values()]
         moments += [running.started_at + self._settings.startup_hedge_s for running in self._running.values()]
         moments += [source.usable_at(chunk) for chunk in wanted[:2] for source in self._sources()]
-        return min([now + self._settings.tick_s, *(moment for moment in moments if moment > now)])
+        # Counted from the last poll: asking again must not put it off.
+        return min([self._polled_at + self._settings.tick_s, *(m for m in moments if m > self._polled_at)])
 
     # -- what is going on
 
