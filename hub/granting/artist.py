@@ -12,12 +12,12 @@ from hub.granting.inbox import Inbox
 from hub.granting.issue import GrantIssuer
 from hub.granting.vault_link import VaultLink
 from hub.lifecycle import health_server
-from hub.publishing.sweep import sweep
+from hub.publishing.staging import sweep_staging
+from hub.publishing.vault import FILE_NAME as VAULT_FILE
 from hub.publishing.vault import Vault
 from hub.storage.chunk_store import ChunkStore
 
 log = structlog.get_logger()
-VAULT_FILE = "vault.digm"
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
@@ -26,7 +26,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     Raises:
         DigmError: the vault cannot be opened (wrong passphrase, damaged, unreadable).
     """
-    await asyncio.to_thread(sweep, settings)
+    await asyncio.to_thread(sweep_staging, settings.data)
     vault = await asyncio.to_thread(Vault.open, settings.data / VAULT_FILE, settings.vault_passphrase)
     issuer = GrantIssuer(vault, ChunkStore(settings.data), settings.grant_seconds)
     link = VaultLink(vault, issuer, settings.signal_url)

@@ -1,0 +1,145 @@
+"""Child processes of one machine's DIGM: started, watched, restarted with back-off, and ended together.
+
+Each child leads a process group of its own, writes its log to DATA/logs, and ends when this process ends,
+however that happens. What the children do is their own business; they are configured by the environment.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+import structlog
+
+from digm.errors import CallerFault, Unavailable
+from hub.lifecycle import tie_to_parent
+
+log = structlog.get_logger()
+BACKOFF_FIRST_S = 0.5
+BACKOFF_MOST_S = 30.0
+STEADY_AFTER_S = 60.0
+STOP_WITHIN_S = 8.0
+LOG_MOST_BYTES = 8 * 1024 * 1024
+EXIT_CONFIGURATION = 2
+
+
+class Child:
+    """One `digm` command as a child process.
+
+    Args:
+        name: its subcommand.
+        logs: folder for its log file.
+        environment: the whole environment of the child.
+    """
+
+    def __init__(self, name: str, logs: Path, environment: Mapping[str, str]) -> None:
+        self.name = name
+        self.log_path = logs / f"{name}.log"
+        self._environment = environment
+        self._tie = tie_to_parent()
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def run(self, *arguments: str) -> int:
+        """Start it and wait for its end.
+
+        Returns:
+            the exit status; negative: the signal that ended it.
+        """
+        with open_log(self.log_path) as target:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "hub.cli", self.name, *arguments),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=target,
+                stderr=target,
+                env=self._environment,
+                preexec_fn=self._tie,
+                start_new_session=True,
+            )
+        return await self._process.wait()
+
+    async def keep_running(self, may_fail: asyncio.Event) -> None:
+        """Run it for ever; a crash is followed by a restart.
+
+        Args:
+            may_fail: once set, a child that refuses its settings is restarted too; before, that is fatal.
+        Raises:
+            Unavailable: `child_failed`, with the child's own sentence.
+        """
+        delay_s = BACKOFF_FIRST_S
+        while True:
+            began = time.monotonic()
+            status = await self.run()
+            if status == EXIT_CONFIGURATION and not may_fail.is_set():
+                raise Unavailable(
+                    "child_failed", self.last_words() or f"The process {self.name} did not start."
+                )
+            log.warning(
+                "child_ended", name=self.name, status=status, restart_in_s=delay_s, log=str(self.log_path)
+            )
+            if time.monotonic() - began > STEADY_AFTER_S:
+                delay_s = BACKOFF_FIRST_S
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, BACKOFF_MOST_S)
+
+    async def stop(self) -> None:
+        """End it and whatever it started: gently, then not."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        _signal_group(process.pid, signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_WITHIN_S):
+                await process.wait()
+                return
+        log.warning("child_killed", name=self.name)
+        _signal_group(process.pid, signal.SIGKILL)
+        await process.wait()
+
+    def last_words(self) -> str:
+        """The last line that it wrote."""
+        try:
+            lines = self.log_path.read_text("utf-8", errors="replace").splitlines()
+        except OSError:
+            return ""
+        return lines[-1] if lines else ""
+
+
+def _signal_group(leader: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, number)
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """Open a log for appending; one that has grown large is kept once, as `.1`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size > LOG_MOST_BYTES:
+        path.replace(path.with_name(path.name + ".1"))
+    return path.open("ab")
+
+
+async def stop_all(children: Sequence[Child]) -> None:
+    """End all of them at once."""
+    await asyncio.gather(*(child.stop() for child in children))
+
+
+def check_writable(data: Path) -> None:
+    """Make the data folder and write into it.
+
+    Raises:
+        CallerFault: `data_not_writable`.
+    """
+    probe = data / f".writable-{os.getpid()}"
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise CallerFault(
+            "data_not_writable",
+            f"The data folder {data} cannot be written ({error.strerror}); choose another one with DIGM_DATA.",
+        ) from error

@@ -1,0 +1,142 @@
+"""One machine, all processes: starts them, publishes demo music when there is none, says where to listen."""
+
+import asyncio
+import contextlib
+import fcntl
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import aiohttp
+
+from digm.errors import CallerFault, Unavailable
+from hub.config import Settings
+from hub.gateway.server import bind
+from hub.pages.static import StaticFiles
+from hub.supervision import Child, check_writable, stop_all
+
+PROCESSES = ("hub", "gateway", "seed", "artist")
+HEALTHY_WITHIN_S = 60.0
+READY_WITHIN_S = 60.0
+POLL_S = 0.1
+ANSWER_WITHIN_S = 3.0
+
+
+async def serve(settings: Settings, environment: Mapping[str, str], stop: asyncio.Event) -> None:
+    """Run everything until `stop` is set.
+
+    Args:
+        environment: what the children are started with, besides the data folder and the port.
+    Raises:
+        CallerFault: `player_not_built`, `data_not_writable`, `already_running`, `port_in_use`.
+        Unavailable: `child_failed`, `demo_failed`, `not_ready`, with a sentence that names the reason.
+    """
+    if StaticFiles().assets() is None:
+        raise CallerFault(
+            "player_not_built", "The player is not built yet: run `npm ci && npm run build` first."
+        )
+    check_writable(settings.data)
+    with _only_one(settings.data):
+        for port in (settings.port, settings.gateway_port, settings.seed_port, settings.artist_port):
+            bind(settings.host, port).close()
+        child_environment = {**environment, "DIGM_DATA": str(settings.data), "DIGM_PORT": str(settings.port)}
+        logs = settings.data / "logs"
+        children = [Child(name, logs, child_environment) for name in PROCESSES]
+        helpers = [Child(name, logs, child_environment) for name in ("demo", "publish")]
+        try:
+            await _run(settings, children, helpers, stop)
+        finally:
+            await stop_all([*children, *helpers])
+
+
+@contextlib.contextmanager
+def _only_one(data: Path) -> Iterator[None]:
+    with (data / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise CallerFault(
+                "already_running", f"DIGM is already running on the data folder {data}."
+            ) from error
+        yield
+
+
+async def _run(settings: Settings, children: list[Child], helpers: list[Child], stop: asyncio.Event) -> None:
+    is_up = asyncio.Event()
+
+    async def until_stopped() -> None:
+        await stop.wait()
+        raise _StoppedError
+
+    async def open_the_doors() -> None:
+        await _make_ready(settings, *helpers)
+        is_up.set()
+        print(f"Listen at http://localhost:{settings.port}/", flush=True)
+
+    print(f"Starting DIGM; its data and logs are in {settings.data}", flush=True)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for child in children:
+                tasks.create_task(child.keep_running(is_up), name=child.name)
+            tasks.create_task(open_the_doors(), name="make ready")
+            tasks.create_task(until_stopped(), name="stop")
+    except* _StoppedError:
+        pass
+    except* (CallerFault, Unavailable) as failures:
+        raise _first(failures) from None
+
+
+class _StoppedError(Exception):
+    """Somebody asked us to stop."""
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _make_ready(settings: Settings, demo: Child, publish: Child) -> None:
+    timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN_S)
+    async with aiohttp.ClientSession(settings.signal_url, timeout=timeout) as session:
+        await _wait_for(session, "/healthz", HEALTHY_WITHIN_S)
+        async with session.get("/api/tracks") as answer:
+            is_empty = not (await answer.json())["tracks"]
+        if is_empty:
+            await _publish_demo(settings.data / "demo", demo, publish)
+        await _wait_for(session, "/readyz", READY_WITHIN_S)
+
+
+async def _publish_demo(folder: Path, demo: Child, publish: Child) -> None:
+    print("The catalogue is empty: playing Bach and Satie for it", flush=True)
+    try:
+        for child, arguments in ((demo, [str(folder)]), (publish, ["--json", str(folder)])):
+            if await child.run(*arguments) != 0:
+                raise Unavailable("demo_failed", f"The demo music was not published: {child.last_words()}")
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+async def _wait_for(session: aiohttp.ClientSession, path: str, within_s: float) -> None:
+    """Ask until the answer is 200.
+
+    Raises:
+        Unavailable: `not_ready`; the sentence says what is missing.
+    """
+    missing = "the hub does not answer"
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            while True:
+                try:
+                    async with session.get(path) as answer:
+                        if answer.status == 200:
+                            return
+                        conditions = (await answer.json())["conditions"]
+                        missing = ", ".join(
+                            name.replace("_", " ") for name, holds in conditions.items() if not holds
+                        )
+                except aiohttp.ClientError:
+                    pass
+                await asyncio.sleep(POLL_S)
+    raise Unavailable("not_ready", f"DIGM did not become ready; still missing: {missing}. The logs say more.")
