@@ -414,6 +414,8 @@ class PeerSession:
         if is_done:
             del self._downloads[data.request_id]
             events.append(RequestDone(*place))
+            for waiting in self._downloads.values():  # their turn begins only now
+                waiting.heard_at = now
         return events
 
     def _on_reject(self, reject: wire.Reject, now: float) -> list[Event]:

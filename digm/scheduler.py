@@ -295,7 +295,7 @@ class Scheduler:
             return running.heard_at + self._settings.gateway_silence_s
         # A peer answers the oldest request first: the younger ones are not silent, they wait.
         older = (r.heard_at for r in self._of_source(running.source) if r.fetch_id <= running.fetch_id)
-        return max(older) + self._settings.silence_s
+        return max(running.source.busy_since, *older) + self._settings.silence_s
 
     def _choose(self, chunk: int, left_s: float, now: float) -> Source | None:
         """Whom to ask for a missing chunk now; None: nobody (more), or not yet."""

@@ -1,0 +1,425 @@
+"""Two sessions joined in memory; one session and a stranger that says anything at all."""
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from digm import wire
+from digm.bitfield import Bitfield
+from digm.chunks import FRAME_BYTES
+from digm.errors import CallerFault, Unavailable
+from digm.manifest import Rendition
+from digm.media import AudioConfig
+from digm.peer_events import (
+    ChunkAvailable,
+    Closed,
+    DataReceived,
+    PeerReady,
+    PeersOffered,
+    RateOffered,
+    RequestDone,
+    RequestRejected,
+    RequestTimedOut,
+    UploadDropped,
+    UploadWanted,
+)
+from digm.peer_session import TRANSITIONS, PeerSession, SessionSettings, State
+from digm.token_bucket import TokenBucket
+from digm.wire import Reason
+from tests.digm.test_wire import messages
+
+ROOT = bytes([5] * 32)
+CONFIG = AudioConfig(
+    "flac", 44_100, 2, 16, 44_100, bytes.fromhex("10001000000000000000 0ac442f0" + "00" * 20), 0, 0
+)
+
+
+def rendition(number: int, chunks: int, frames: int, last: int) -> Rendition:
+    return Rendition(
+        id=number, config=CONFIG, bit_rate=1, frames_per_chunk=frames, last_chunk_frames=last,
+        duration=chunks * 176_400, init=b"", chunk_hashes=(bytes(32),) * chunks,
+        fragments=tuple(((0, 176_400 * i),) for i in range(chunks)),
+    )  # fmt: skip
+
+
+RENDITIONS = (rendition(0, 5, 8, 3), rendition(1, 9, 1, 1))
+
+
+def chunk_bytes(number: int, chunk: int) -> bytes:
+    return random.Random(f"{number}/{chunk}").randbytes(RENDITIONS[number].chunk_bytes(chunk))
+
+
+def everything() -> dict[int, Bitfield]:
+    return {r.id: Bitfield.full(r.chunk_count) for r in RENDITIONS}
+
+
+def nothing() -> dict[int, Bitfield]:
+    return {r.id: Bitfield(r.chunk_count) for r in RENDITIONS}
+
+
+def session_of(held: dict[int, Bitfield], **options: object) -> PeerSession:
+    return PeerSession(ROOT, RENDITIONS, held, 0.0, **options)
+
+
+class Pair:
+    """A listener and a seed, joined; the seed's shell loads chunks as soon as they are wanted."""
+
+    def __init__(self, **seed_options: object) -> None:
+        self.now = 0.0
+        self.listener = session_of(nothing())
+        self.seed = session_of(everything(), **seed_options)
+        self.heard: list = []
+        self.seed_heard: list = []
+        self.loaded: dict[int, bytes] = {}
+        self.is_loading = True
+        self.run()
+
+    def run(self, pieces: int = 1_000_000) -> None:
+        """Until nothing moves any more, or so many pieces were sent."""
+        for _ in range(10_000):
+            moved = False
+            for message in self.listener.to_send():
+                self._seed_events(self.seed.receive(message, self.now))
+                moved = True
+            self._seed_events(self.seed.tick(self.now))
+            for message in self.seed.to_send():
+                self.heard += self.listener.receive(message, self.now)
+                moved = True
+            while pieces and (piece := self.seed.next_piece(0, self.now)):
+                payload = self.loaded[piece.request_id][piece.start : piece.end]
+                self.heard += self.listener.receive(piece.header + payload, self.now)
+                pieces -= 1
+                moved = True
+            if not moved:
+                return
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.heard += self.listener.tick(self.now)
+        self.run()
+
+    def received(self, request_id: int) -> bytes:
+        return b"".join(e.payload for e in self.of(DataReceived) if e.request_id == request_id)
+
+    def of(self, kind: type) -> list:
+        return [event for event in self.heard if isinstance(event, kind)]
+
+    def _seed_events(self, events: list) -> None:
+        self.seed_heard += events
+        for event in events:
+            if isinstance(event, UploadWanted) and self.is_loading:
+                self.loaded[event.request_id] = chunk_bytes(event.rendition, event.chunk)
+                self.seed.upload_ready(event.request_id)
+
+
+def test_both_sides_are_ready_after_one_hello_each():
+    pair = Pair()
+    ready = pair.of(PeerReady)
+    assert len(ready) == 1
+    assert ready[0].availability[0].is_full
+    assert ready[0].uploads
+    assert pair.listener.state is pair.seed.state is State.OPEN
+
+
+def test_a_whole_chunk_arrives_in_order_and_complete():
+    pair = Pair()
+    request = pair.listener.request(0, 2, pair.now)
+    pair.run()
+    assert pair.received(request) == chunk_bytes(0, 2)
+    assert pair.heard[-1] == RequestDone(request, 0, 2)
+    assert pair.listener.outstanding == 0
+    assert pair.seed.is_drained
+
+
+def test_a_range_of_frames_arrives_with_offsets_from_the_start_of_the_chunk():
+    pair = Pair()
+    request = pair.listener.request(0, 1, pair.now, first_frame=3, frame_count=2)
+    pair.run()
+    assert pair.of(DataReceived)[0].offset == 3 * FRAME_BYTES
+    assert pair.received(request) == chunk_bytes(0, 1)[3 * FRAME_BYTES : 5 * FRAME_BYTES]
+
+
+def test_many_requests_are_answered_oldest_first():
+    pair = Pair()
+    asked = [pair.listener.request(0, chunk, pair.now) for chunk in range(5)]
+    asked += [pair.listener.request(1, chunk, pair.now) for chunk in range(9)]
+    pair.run()
+    assert [event.request_id for event in pair.of(RequestDone)] == asked
+
+
+def test_a_cancelled_request_frees_the_queue_and_its_late_data_is_dropped():
+    pair = Pair()
+    request = pair.listener.request(0, 0, pair.now)
+    pair.run(pieces=2)
+    heard = len(pair.of(DataReceived))
+    pair.listener.cancel(request)
+    piece = pair.seed.next_piece(0, pair.now)  # in flight before the CANCEL arrives
+    assert piece is not None
+    late = piece.header + pair.loaded[request][piece.start : piece.end]
+    assert pair.listener.receive(late, pair.now) == []
+    pair.run()
+    assert UploadDropped(request) in pair.seed_heard
+    assert len(pair.of(DataReceived)) == heard
+    assert pair.of(RequestDone) == []
+    other = pair.listener.request(0, 1, pair.now)
+    pair.run()
+    assert pair.received(other) == chunk_bytes(0, 1)
+
+
+def test_have_makes_a_chunk_available():
+    pair = Pair()
+    pair.listener.have(1, 4)
+    pair.run()
+    assert ChunkAvailable(1, 4) in pair.seed_heard
+    assert 4 in pair.seed.availability[1]
+
+
+def test_what_is_not_held_cannot_be_asked_for_and_is_refused_when_it_went_away():
+    pair = Pair()
+    with pytest.raises(Unavailable) as fault:
+        pair.seed.request(0, 0, pair.now)
+    assert fault.value.code == "not_held"
+    pair.seed._held[0].discard(3)
+    request = pair.listener.request(0, 3, pair.now)
+    pair.run()
+    assert pair.of(RequestRejected) == [RequestRejected(request, 0, 3, Reason.NOT_HELD)]
+    assert 3 not in pair.listener.availability[0]
+
+
+@pytest.mark.parametrize(
+    "place", [(2, 0, 0, 0), (0, 5, 0, 0), (0, -1, 0, 0), (0, 4, 3, 0), (0, 0, 0, 9), (0, 0, -1, 1)]
+)
+def test_frames_that_do_not_exist_are_our_own_mistake_to_ask_for(place):
+    pair = Pair()
+    number, chunk, first, count = place
+    with pytest.raises(CallerFault):
+        pair.listener.request(number, chunk, pair.now, first_frame=first, frame_count=count)
+
+
+def test_a_full_queue_says_no_slot():
+    pair = Pair(settings=SessionSettings(upload_slots=1, upload_queue=2))
+    pair.is_loading = False
+    asked = [pair.listener.request(1, chunk, pair.now) for chunk in range(5)]
+    pair.run()
+    rejected = [(event.request_id, event.reason) for event in pair.of(RequestRejected)]
+    assert rejected == [(request, Reason.NO_SLOT) for request in asked[3:]]
+
+
+def test_silence_for_two_seconds_moves_a_request_elsewhere():
+    pair = Pair()
+    pair.is_loading = False
+    request = pair.listener.request(0, 0, pair.now)
+    pair.run()
+    assert pair.listener.next_deadline(pair.now) == 2.0
+    pair.wait(1.9)
+    assert pair.of(RequestTimedOut) == []
+    pair.wait(0.2)
+    assert pair.of(RequestTimedOut) == [RequestTimedOut(request, 0, 0)]
+    assert UploadDropped(request) in pair.seed_heard
+
+
+def test_a_request_behind_another_is_not_silent_while_that_one_is_answered():
+    pair = Pair(bucket=TokenBucket(100_000, 65_536, 0.0))
+    asked = [pair.listener.request(0, chunk, pair.now) for chunk in (0, 1)]
+    for _ in range(50):
+        pair.wait(0.5)
+    assert pair.of(RequestTimedOut) == []
+    assert [event.request_id for event in pair.of(RequestDone)] == asked[:2]
+
+
+def test_the_rate_cap_holds_over_time_and_names_the_next_moment():
+    pair = Pair(bucket=TokenBucket(200_000, 65_536, 0.0))
+    pair.listener.request(0, 0, pair.now)
+    pair.run()
+    for _ in range(20):
+        deadline = pair.seed.next_deadline(pair.now)
+        if deadline is None:
+            break
+        assert deadline > pair.now
+        pair.wait(deadline - pair.now + 1e-6)
+        given = sum(len(event.payload) for event in pair.of(DataReceived))
+        assert given <= 200_000 * pair.now + 65_536
+    assert pair.of(RequestDone)
+
+
+def test_a_full_channel_gets_no_more_pieces():
+    pair = Pair()
+    pair.listener.request(0, 0, pair.now)
+    pair.run(pieces=1)
+    assert pair.seed.next_piece(262_144, pair.now) is None
+    assert pair.seed.next_deadline(pair.now, has_room=False) is None
+    assert pair.seed.next_piece(262_143, pair.now) is not None
+
+
+def test_rate_zero_stops_asking_and_rejects_what_waits():
+    pair = Pair()
+    pair.is_loading = False
+    request = pair.listener.request(0, 0, pair.now)
+    pair.run()
+    assert pair.seed.offer_rate(0, 0) == [UploadDropped(request)]
+    pair.run()
+    assert RateOffered(0, 0) in pair.heard
+    assert pair.listener.free_slots == 0
+    assert pair.of(RequestRejected)[0].reason is Reason.NOT_SHARING
+    pair.seed.offer_rate(1_000_000, 4)
+    pair.run()
+    assert pair.listener.free_slots == 4
+
+
+def test_who_does_not_share_says_so_in_hello_and_answers_nothing():
+    pair = Pair(is_sharing=False)
+    assert not pair.of(PeerReady)[0].uploads
+    assert pair.listener.free_slots == 0
+    pair.listener.request(0, 0, pair.now)
+    pair.run()
+    assert pair.of(RequestRejected)[0].reason is Reason.NOT_SHARING
+
+
+def test_a_drain_finishes_what_has_a_slot_and_rejects_the_rest():
+    pair = Pair(settings=SessionSettings(upload_slots=1))
+    first, second = (pair.listener.request(0, chunk, pair.now) for chunk in (0, 1))
+    pair.run(pieces=1)
+    pair.seed.drain()
+    assert not pair.seed.is_drained
+    pair.run()
+    assert pair.seed.is_drained
+    assert pair.of(RequestDone) == [RequestDone(first, 0, 0)]
+    assert pair.of(RequestRejected) == [RequestRejected(second, 0, 1, Reason.GOING_AWAY)]
+
+
+def test_a_chunk_that_cannot_be_loaded_is_refused_and_the_slot_goes_on():
+    pair = Pair(settings=SessionSettings(upload_slots=1))
+    pair.is_loading = False
+    first, second = (pair.listener.request(0, chunk, pair.now) for chunk in (0, 1))
+    pair.run()
+    assert [event.request_id for event in pair.seed_heard if isinstance(event, UploadWanted)] == [first]
+    assert [event.request_id for event in pair.seed.refuse(first, Reason.NOT_HELD)] == [second]
+
+
+def test_peer_exchange_carries_ids():
+    pair = Pair()
+    pair.seed.offer_peers([bytes([i] * 32) for i in range(12)])
+    pair.run()
+    assert pair.of(PeersOffered) == [PeersOffered(tuple(bytes([i] * 32) for i in range(10)))]
+
+
+def test_a_peer_that_never_says_hello_is_closed():
+    session = session_of(nothing())
+    assert session.next_deadline(0.0) == 10.0
+    assert session.tick(9.9) == []
+    assert session.tick(10.0) == [Closed("hello_timeout")]
+    assert session.next_deadline(10.0) is None
+
+
+def hello(**changes: object) -> wire.Hello:
+    return replace(wire.Hello(ROOT, everything()), **changes)
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        ([wire.Have(0, 0)], "message_out_of_turn"),
+        ([hello(), hello()], "message_out_of_turn"),
+        ([hello(track_root=bytes(32))], "wrong_track"),
+        ([hello(availability={0: Bitfield(5)})], "wrong_shape"),
+        ([hello(availability={0: Bitfield(5), 1: Bitfield(8)})], "wrong_shape"),
+        ([hello(), wire.Have(2, 0)], "chunk_out_of_range"),
+        ([hello(), wire.Have(0, 5)], "chunk_out_of_range"),
+        ([hello(), wire.Request(1, 0, 5, 0, 1)], "request_out_of_range"),
+        ([hello(), wire.Request(1, 0, 4, 0, 4)], "request_out_of_range"),
+        ([hello(), wire.Request(1, 7, 0, 0, 1)], "request_out_of_range"),
+        ([hello(), wire.Request(1, 0, 0, 0, 1), wire.Request(1, 0, 1, 0, 1)], "request_repeated"),
+        ([hello(), wire.Data(9, 0, b"x")], "unexpected_data"),
+        ([hello()] + [wire.Have(0, 0)] * 2_000, "message_flood"),
+    ],
+)
+def test_each_broken_rule_ends_the_session_with_its_name(script, code):
+    session = session_of(everything())
+    heard = [event for message in script for event in session.receive(wire.encode(message), 1.0)]
+    assert isinstance(heard[-1], Closed)
+    assert heard[-1].code == code
+    assert session.state is State.CLOSED
+    assert session.receive(wire.encode(hello()), 1.0) == []
+    assert session.to_send() == []
+
+
+@pytest.mark.parametrize("offset", [1, FRAME_BYTES])
+def test_data_out_of_order_or_past_the_end_closes(offset):
+    session = session_of(nothing())
+    session.receive(wire.encode(hello()), 0.0)
+    request = session.request(1, 0, 0.0)
+    heard = session.receive(wire.encode(wire.Data(request, offset, b"x")), 0.0)
+    assert [event.code for event in heard] == ["data_out_of_order"]
+
+
+def test_more_data_than_was_asked_for_closes_even_after_a_cancel():
+    session = session_of(nothing())
+    session.receive(wire.encode(hello()), 0.0)
+    request = session.request(1, 0, 0.0)
+    session.cancel(request)
+    assert session.receive(wire.encode(wire.Data(request, 0, bytes(60_000))), 0.0) == []
+    heard = session.receive(wire.encode(wire.Data(request, 60_000, bytes(6_000))), 0.0)
+    assert [event.code for event in heard] == ["data_out_of_order"]
+
+
+def test_every_state_has_its_transitions_and_closed_has_none():
+    assert set(TRANSITIONS) == set(State)
+    assert TRANSITIONS[State.CLOSED] == {}
+
+
+def test_availability_that_does_not_fit_the_manifest_is_our_mistake():
+    with pytest.raises(CallerFault):
+        PeerSession(ROOT, RENDITIONS, {0: Bitfield(5)}, 0.0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.one_of(st.binary(max_size=80), messages.map(wire.encode)), max_size=30), st.booleans())
+def test_a_stranger_may_say_anything_and_the_session_neither_raises_nor_hangs(script, begins_well):
+    session = session_of(everything())
+    now = 0.0
+    if begins_well:
+        session.receive(wire.encode(hello()), now)
+        session.request(0, 0, now)
+    for message in script:
+        now += 0.1
+        for event in session.receive(message, now):
+            if isinstance(event, UploadWanted):
+                session.upload_ready(event.request_id)
+        session.tick(now)
+        session.to_send()
+        for _ in range(200):
+            if session.next_piece(0, now) is None:
+                break
+        deadline = session.next_deadline(now, has_room=False)
+        assert deadline is None or session.state is not State.CLOSED
+    assert len(session._uploads) <= 16
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_an_honest_pair_delivers_whatever_is_asked_in_whatever_order(data):
+    pair = Pair()
+    open_requests: dict[int, tuple[int, int, int, int]] = {}
+    cancelled = set()
+    for _ in range(data.draw(st.integers(1, 15))):
+        if open_requests and data.draw(st.booleans()):
+            request = data.draw(st.sampled_from(sorted(open_requests)))
+            pair.listener.cancel(request)
+            cancelled.add(request)
+        elif pair.listener.free_slots:
+            number = data.draw(st.integers(0, 1))
+            chunk = data.draw(st.integers(0, RENDITIONS[number].chunk_count - 1))
+            first = data.draw(st.integers(0, RENDITIONS[number].chunk_frames(chunk) - 1))
+            count = data.draw(st.integers(1, RENDITIONS[number].chunk_frames(chunk) - first))
+            request = pair.listener.request(number, chunk, pair.now, first_frame=first, frame_count=count)
+            open_requests[request] = (number, chunk, first, count)
+        pair.run(pieces=data.draw(st.integers(0, 12)))
+    pair.run()
+    assert pair.of(Closed) == []
+    for request, (number, chunk, first, count) in open_requests.items():
+        if request not in cancelled:
+            expected = chunk_bytes(number, chunk)[first * FRAME_BYTES : (first + count) * FRAME_BYTES]
+            assert pair.received(request) == expected
