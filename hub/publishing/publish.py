@@ -246,8 +246,7 @@ class Publisher:
             entries = [track_entry(item.manifest, item.document, release_id, now) for item in new]
             self._store_release(new, staging)
             self._vault.add(*(item.secret(now) for item in new))
-            self._catalogue.publish(release_entry(names, release_id, key, now), entries)
-            staging.succeeded()
+            staging.acknowledge(release_entry(names, release_id, key, now), entries)
         for track in tracks:
             self._report(ProgressEvent(track.path, "storing", 1.0))
         return {item.track.source.sha256: entry for item, entry in zip(new, entries, strict=True)}

@@ -18,7 +18,8 @@ from typing import Self
 
 import msgspec
 
-from hub.storage.catalogue import Catalogue
+from digm.errors import Unavailable
+from hub.storage.catalogue import Catalogue, ReleaseEntry, TrackEntry
 from hub.storage.chunk_store import ChunkStore
 from hub.storage.durable import disk_faults_named, folder_locked, make_folder, sync_folder, write_new
 
@@ -36,7 +37,7 @@ class JournalEntry(msgspec.Struct, frozen=True):
 class Staging:
     """The folder of one attempt to publish; a context manager that leaves nothing of it behind.
 
-    Unless `succeeded` was called, what was moved into the store is taken back as well, except for tracks that
+    Unless `acknowledge` returned, what was moved into the store is taken back as well, except for tracks that
     are in the catalogue nevertheless: an interrupt may come between the commit and its return.
     """
 
@@ -46,6 +47,7 @@ class Staging:
         self._catalogue = catalogue
         self._descriptor = -1
         self._is_done = False
+        self._may_be_listed = False
         self.folder = self._root / secrets.token_hex(16)
 
     def __enter__(self) -> Self:
@@ -65,7 +67,7 @@ class Staging:
         try:
             with disk_faults_named(self._root), folder_locked(self._root):
                 if not self._is_done:
-                    _take_back(self.folder, self._store, self._catalogue)
+                    _take_back(self.folder, self._store, self._catalogue, self._may_be_listed)
                 _remove(self.folder)
         finally:
             os.close(self._descriptor)
@@ -91,8 +93,19 @@ class Staging:
             sync_folder(self.folder)
             sync_folder(self._root)
 
-    def succeeded(self) -> None:
-        """The catalogue has acknowledged it: nothing is to be taken back."""
+    def acknowledge(self, release: ReleaseEntry, tracks: Sequence[TrackEntry]) -> None:
+        """List the tracks in the catalogue. From then on they are published and nothing is taken back.
+
+        Raises:
+            Unavailable: `catalogue_busy`, `disk_full`, ...
+        """
+        self._may_be_listed = True
+        try:
+            self._catalogue.publish(release, tracks)
+        except Unavailable as fault:
+            # Busy: it never began. Full: what says that it is complete is written last, and did not fit.
+            self._may_be_listed = fault.code not in ("catalogue_busy", "disk_full")
+            raise
         self._is_done = True
 
 
@@ -133,15 +146,18 @@ def _is_abandoned(folder: Path) -> bool:
     return True
 
 
-def _take_back(folder: Path, store: ChunkStore, catalogue: Catalogue) -> None:
+def _take_back(folder: Path, store: ChunkStore, catalogue: Catalogue, may_be_listed: bool = True) -> None:
     try:
         written = (folder / _JOURNAL).read_bytes()
         entries = msgspec.json.decode(written, type=list[JournalEntry])
     except (FileNotFoundError, msgspec.DecodeError):
         # Not there or torn: it is durable before the first move, so nothing was moved.
         return
+    listed: set[str] = set()
+    if may_be_listed:
+        listed = catalogue.rule_out(folder.name, [entry.track_root for entry in entries])
     for entry in entries:
-        if catalogue.track(entry.track_root) is not None:
+        if entry.track_root in listed:
             continue
         store.delete_manifest(entry.track_root)
         for hash_hex in entry.chunks:

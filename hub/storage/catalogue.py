@@ -5,18 +5,32 @@ vault record are durable before that. Keys are the vault's business, bytes the c
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlalchemy import URL, Connection, Engine, Row, create_engine, event, func, insert, inspect, select, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Row,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from digm.errors import CallerFault, DigmError, Unavailable
-from hub.storage.durable import disk_faults_named, folder_locked, make_folder
-from hub.storage.schema import REVISION, releases, tracks
+from hub.storage.durable import disk_faults_named, folder_locked, is_nearly_full, make_folder
+from hub.storage.schema import REVISION, releases, tracks, undone_attempts
 
 BUSY_TIMEOUT_S = 30
 _FILE_NAME = "catalogue.sqlite"
@@ -150,6 +164,28 @@ class Catalogue:
                 row["position"] = position
             connection.execute(insert(tracks), rows)
 
+    def rule_out(self, attempt_id: str, track_roots: Collection[str]) -> set[str]:
+        """Settle what became of an attempt to publish whose end nobody saw.
+
+        A process that is killed inside of its commit may leave a transaction in SQLite's write-ahead log that
+        is whole but not in the log's index: nobody sees it, until the log is recovered and it appears. So
+        looking is not enough. Writing is: the next commit takes the place of that transaction in the log.
+
+        Returns:
+            the tracks among these that are listed; the others never will be.
+        Raises:
+            Unavailable: `catalogue_busy`, `disk_full`, ...
+        """
+        with self._writing() as connection:
+            connection.execute(delete(undone_attempts).where(undone_attempts.c.attempt_id == attempt_id))
+            row = {"attempt_id": attempt_id, "undone_at": time.time()}
+            connection.execute(insert(undone_attempts).values(row))
+            asked = [
+                connection.execute(select(tracks.c.track_root).where(tracks.c.track_root == root)).scalar()
+                for root in track_roots
+            ]
+        return {root for root in asked if root is not None}
+
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         with _database_faults_named(self._data), self._engine.connect() as connection:
@@ -262,4 +298,6 @@ def _database_fault(error: SQLAlchemyError | sqlite3.Error, data: Path) -> DigmE
             "data_not_writable",
             f"The catalogue {data / _FILE_NAME} cannot be opened or written: check who owns it and its mode.",
         )
-    return Unavailable("catalogue_failed", f"The catalogue in {data} failed: {reason}.")
+    # On a disk that is nearly full SQLite speaks of I/O errors: it cannot even make its index of the log.
+    advice = "; the disk is nearly full, free some space and try again" if is_nearly_full(data) else ""
+    return Unavailable("catalogue_failed", f"The catalogue in {data} failed: {reason}{advice}.")

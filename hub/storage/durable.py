@@ -45,6 +45,15 @@ def disk_faults_named(folder: Path) -> Iterator[None]:
         raise disk_fault(error, folder) from error
 
 
+def is_nearly_full(folder: Path) -> bool:
+    """Whether less than 1 MiB is left on the disk of a folder."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < 1 << 20
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -39,3 +39,10 @@ tracks = Table(
     Index("tracks_of_release", "release_id", "position"),
     Index("tracks_by_cover", "cover_hash"),
 )
+
+undone_attempts = Table(
+    "undone_attempts",
+    metadata,
+    Column("attempt_id", Text, primary_key=True),
+    Column("undone_at", Float, nullable=False),
+)

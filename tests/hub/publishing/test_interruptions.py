@@ -11,6 +11,7 @@ import pytest
 from digm.errors import CallerFault, Unavailable
 from hub.publishing.publish import publish
 from hub.publishing.staging import sweep_staging
+from hub.storage.catalogue import Catalogue
 
 PICTURE = b"\xff\xd8\xff a picture"
 STEPS = ("open", "write", "fsync", "mkdir", "rename", "unlink", "rmdir", "scandir", "ftruncate")
@@ -97,10 +98,13 @@ def test_a_defect_of_ours_leaves_nothing_behind(data, album, monkeypatch, name):
 
 
 def test_an_interrupt_after_the_acknowledgement_keeps_the_release(data, album, monkeypatch):
-    def interrupted(_staging):
+    real_publish = Catalogue.publish
+
+    def publish_and_be_interrupted(catalogue, release, tracks):
+        real_publish(catalogue, release, tracks)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hub.publishing.staging.Staging.succeeded", interrupted)
+    monkeypatch.setattr(Catalogue, "publish", publish_and_be_interrupted)
     with pytest.raises(KeyboardInterrupt):
         publish([album], data.settings)
     assert len(data.tracks()) == 2

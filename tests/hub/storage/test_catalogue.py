@@ -1,4 +1,5 @@
 import contextlib
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -216,3 +217,34 @@ def test_odd_names_of_data_folders_are_taken_as_they_are(tmp_path):
     folder = tmp_path / "100% #1? ;été"
     Catalogue.open(folder).close()
     assert (folder / "catalogue.sqlite").exists()
+
+
+def commit_without_announcing_it(catalogue, folder, release, tracks):
+    """What kill -9 between a commit's last write and the update of the log's index leaves behind."""
+    index = folder / "catalogue.sqlite-shm"
+    catalogue.tracks()
+    before = index.read_bytes()
+    catalogue.publish(release, tracks)
+    with index.open("r+b") as file:
+        file.write(before)
+
+
+def tracks_after_recovery(folder, elsewhere):
+    """What is listed once the log is read again from its beginning, without its index."""
+    elsewhere.mkdir()
+    for name in ("catalogue.sqlite", "catalogue.sqlite-wal"):
+        shutil.copy(folder / name, elsewhere / name)
+    with contextlib.closing(Catalogue.open(elsewhere)) as recovered:
+        return {track.track_root[0] for track in recovered.tracks()}
+
+
+def test_a_commit_that_nobody_saw_may_appear_later_unless_it_is_ruled_out(catalogue, tmp_path):
+    first, second = a_release("1"), a_release("2")
+    catalogue.publish(first, [a_track("a", first)])
+    commit_without_announcing_it(catalogue, tmp_path, second, [a_track("b", second)])
+    assert catalogue.track("b" * 64) is None
+    assert tracks_after_recovery(tmp_path, tmp_path / "not ruled out") == {"a", "b"}
+
+    assert catalogue.rule_out("attempt", ["a" * 64, "b" * 64]) == {"a" * 64}
+    assert tracks_after_recovery(tmp_path, tmp_path / "ruled out") == {"a"}
+    assert catalogue.rule_out("attempt", ["b" * 64]) == set()

@@ -1,4 +1,4 @@
-"""Releases and tracks."""
+"""Releases, tracks, undone attempts."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make both tables."""
+    """Make the tables."""
     op.create_table(
         "releases",
         sa.Column("release_id", sa.Text, sa.CheckConstraint("length(release_id) = 64"), primary_key=True),
@@ -37,6 +37,11 @@ def upgrade() -> None:
         sa.Column("preview_s", sa.Integer),
         sa.Column("published_at", sa.Float, nullable=False),
     )
+    op.create_table(
+        "undone_attempts",
+        sa.Column("attempt_id", sa.Text, primary_key=True),
+        sa.Column("undone_at", sa.Float, nullable=False),
+    )
     op.create_index("tracks_newest", "tracks", ["published_at"])
     op.create_index("tracks_of_release", "tracks", ["release_id", "position"])
     op.create_index("tracks_by_cover", "tracks", ["cover_hash"])
@@ -44,5 +49,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Forget everything: the catalogue can be made anew from manifests and vault."""
+    op.drop_table("undone_attempts")
     op.drop_table("tracks")
     op.drop_table("releases")
