@@ -15,13 +15,12 @@ session says nothing more. Verifying a chunk's hash is left to the shell.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from digm import wire
 from digm.bitfield import Bitfield
 from digm.chunks import FRAME_BYTES
+from digm.download_list import Download, DownloadList
 from digm.errors import CallerFault, PeerFault, Unavailable
 from digm.manifest import Rendition
 from digm.peer_events import (
@@ -38,56 +37,10 @@ from digm.peer_events import (
     UploadDropped,
     UploadWanted,
 )
+from digm.peer_states import DEFAULT_SETTINGS, TRANSITIONS, UNLIMITED_BYTES_PER_S, SessionSettings, State
 from digm.token_bucket import TokenBucket
 from digm.upload_queue import UploadPiece, UploadQueue
 from digm.wire import Reason
-
-UNLIMITED_BYTES_PER_S = 0xFFFF_FFFF
-MAX_ABANDONED = 256  # cancelled requests whose late data is recognised
-
-
-@dataclass(frozen=True)
-class SessionSettings:
-    """The numbers of a session; each with where it comes from."""
-
-    hello_timeout_s: float = 10.0  # a channel that is open has a round trip below 1 s; ICE is done by then
-    request_silence_s: float = 2.0  # protocol.md: two seconds of silence move a request elsewhere
-    max_outstanding: int = 16  # requests that we keep at one peer; the scheduler stays far below
-    upload_slots: int = 2  # one chunk goes out while the next is read
-    upload_queue: int = 14  # with the slots, an honest peer's max_outstanding fits
-    buffered_high_bytes: int = 262_144  # four messages: a CANCEL takes effect within them
-    messages_per_s: float = 200.0  # HAVE, REQUEST, CANCEL ... of a peer that fetches at 100 MB/s
-    message_burst: float = 1_000.0
-
-
-class State(Enum):
-    """What a session may be in; TRANSITIONS has the ways between."""
-
-    EXPECTING_HELLO = "expecting_hello"
-    OPEN = "open"
-    CLOSED = "closed"
-
-
-TRANSITIONS: Mapping[State, Mapping[str, State]] = {
-    State.EXPECTING_HELLO: {
-        "hello": State.OPEN,
-        "fault": State.CLOSED,
-        "timeout": State.CLOSED,
-        "close": State.CLOSED,
-    },
-    State.OPEN: {"fault": State.CLOSED, "close": State.CLOSED},
-    State.CLOSED: {},
-}
-
-
-@dataclass(slots=True)
-class _Download:
-    request_id: int
-    rendition: int
-    chunk: int
-    at: int  # offset of the next byte within the chunk
-    end: int
-    heard_at: float
 
 
 class PeerSession:
@@ -112,7 +65,7 @@ class PeerSession:
         held: Mapping[int, Bitfield],
         now: float,
         *,
-        settings: SessionSettings = SessionSettings(),
+        settings: SessionSettings = DEFAULT_SETTINGS,
         bucket: TokenBucket | None = None,
         is_sharing: bool = True,
     ) -> None:
@@ -128,8 +81,7 @@ class PeerSession:
         self._peer_uploads = False
         self._peer_slots = settings.max_outstanding
         self._next_request_id = 1
-        self._downloads: dict[int, _Download] = {}
-        self._abandoned: dict[int, _Download] = {}
+        self._downloads = DownloadList(settings.request_silence_s)
         self._is_sharing = is_sharing
         unlimited = TokenBucket(0, wire.MAX_MESSAGE_BYTES, now)
         self._uploads = UploadQueue(settings.upload_slots, settings.upload_queue, bucket or unlimited)
@@ -182,10 +134,9 @@ class PeerSession:
         if self._state is not State.OPEN:
             return []
         events: list[Event] = []
-        for request_id, due in self._silence_due():
-            if now >= due:
-                download = self._downloads[request_id]
-                self.cancel(request_id, Reason.TOO_SLOW)
+        for request_id, due in self._downloads.silence_due():
+            if now >= due and (download := self._downloads.abandon(request_id)):
+                self._send(wire.Cancel(request_id, Reason.TOO_SLOW))
                 events.append(RequestTimedOut(request_id, download.rendition, download.chunk))
         return events + self._promote()
 
@@ -204,7 +155,7 @@ class PeerSession:
             return None
         if self._state is State.EXPECTING_HELLO:
             return self._hello_due
-        deadlines = [due for _, due in self._silence_due()]
+        deadlines = [due for _, due in self._downloads.silence_due()]
         if self._uploads.has_free_slot_for_waiting:
             deadlines.append(now)
         if has_room and (piece_at := self._uploads.next_piece_at(now)) is not None:
@@ -240,22 +191,15 @@ class PeerSession:
         request_id = self._next_request_id
         self._next_request_id = request_id % 0xFFFF_FFFF + 1
         start = first_frame * FRAME_BYTES
-        self._downloads[request_id] = _Download(
-            request_id, rendition, chunk, start, start + count * FRAME_BYTES, now
-        )
+        end = start + count * FRAME_BYTES
+        self._downloads.add(Download(request_id, rendition, chunk, start, end, now))
         self._send(wire.Request(request_id, rendition, chunk, first_frame, count))
         return request_id
 
     def cancel(self, request_id: int, reason: Reason = Reason.NO_LONGER_WANTED) -> None:
         """Stop wanting a request (if it is still open); what still arrives for it is dropped."""
-        download = self._downloads.pop(request_id, None)
-        if download is None:
-            return
-        # What is in flight until CANCEL arrives is no fault; what goes on after the end of the range is.
-        self._abandoned[request_id] = download
-        if len(self._abandoned) > MAX_ABANDONED:
-            del self._abandoned[next(iter(self._abandoned))]
-        self._send(wire.Cancel(request_id, reason))
+        if self._downloads.abandon(request_id):
+            self._send(wire.Cancel(request_id, reason))
 
     # -- giving
 
@@ -336,7 +280,6 @@ class PeerSession:
             return []
         self._state = following
         self._downloads.clear()
-        self._abandoned.clear()
         self._outbox.clear()
         active, _ = self._uploads.clear()
         return [*(UploadDropped(request_id) for request_id in active), closed]
@@ -346,17 +289,6 @@ class PeerSession:
             UploadWanted(r.request_id, r.rendition, r.chunk, r.first_frame, r.frame_count)
             for r in self._uploads.promote()
         ]
-
-    def _silence_due(self) -> list[tuple[int, float]]:
-        """When each open request counts as silent.
-
-        Answers come oldest first, so a request is not silent while an older one is being answered.
-        """
-        due, heard_at = [], 0.0
-        for request_id, download in self._downloads.items():
-            heard_at = max(heard_at, download.heard_at)
-            due.append((request_id, heard_at + self._settings.request_silence_s))
-        return due
 
     def _on_hello(self, hello: wire.Hello, now: float) -> list[Event]:
         if hello.track_root != self._track_root:
@@ -396,31 +328,16 @@ class PeerSession:
         return self._promote()
 
     def _on_data(self, data: wire.Data, now: float) -> list[Event]:
-        download = self._downloads.get(data.request_id) or self._abandoned.get(data.request_id)
-        if download is None:
-            raise PeerFault("unexpected_data", f"Nobody asked for data {data.request_id}.")
-        size = len(data.payload)
-        if data.offset != download.at or download.at + size > download.end:
-            raise PeerFault("data_out_of_order", f"Data {data.request_id} is not the piece that comes next.")
-        download.at += size
-        download.heard_at = now
-        is_done = download.at == download.end
-        if data.request_id in self._abandoned:
-            if is_done:
-                del self._abandoned[data.request_id]
+        taken = self._downloads.take(data, now)
+        if taken is None:
             return []
+        download, is_done = taken
         place = (data.request_id, download.rendition, download.chunk)
         events: list[Event] = [DataReceived(*place, data.offset, data.payload)]
-        if is_done:
-            del self._downloads[data.request_id]
-            events.append(RequestDone(*place))
-            for waiting in self._downloads.values():  # their turn begins only now
-                waiting.heard_at = now
-        return events
+        return [*events, RequestDone(*place)] if is_done else events
 
     def _on_reject(self, reject: wire.Reject, now: float) -> list[Event]:
-        self._abandoned.pop(reject.request_id, None)
-        download = self._downloads.pop(reject.request_id, None)
+        download = self._downloads.remove(reject.request_id)
         if download is None:  # it crossed our CANCEL
             return []
         if reject.reason is Reason.NOT_HELD:

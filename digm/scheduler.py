@@ -15,7 +15,6 @@ ones from peers, and from the gateway only if no peer has them, and not too far 
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from digm.bitfield import Bitfield
 from digm.fetch_plan import (
@@ -31,6 +30,7 @@ from digm.fetch_plan import (
     SourceBanned,
     chunk_spans,
 )
+from digm.running_fetches import RunningFetch, RunningFetches
 from digm.sources import Source, Trouble
 
 __all__ = [
@@ -50,16 +50,6 @@ __all__ = [
 
 
 DEFAULT_SETTINGS = SchedulerSettings()
-
-
-@dataclass(slots=True)
-class _Running:
-    fetch_id: int
-    source: Source
-    chunk: int
-    started_at: float
-    heard_at: float
-    received_bytes: int = 0
 
 
 class Scheduler:
@@ -95,8 +85,7 @@ class Scheduler:
         self._position_s = 0.0
         self._position_at = now
         self._active_since = math.inf
-        self._running: dict[int, _Running] = {}
-        self._next_fetch_id = 1
+        self._running = RunningFetches()
         self._polled_at = now
         self._troubles: dict[int, Trouble] = {}
         self._told_no_source: tuple[int, int] | None = None
@@ -133,8 +122,8 @@ class Scheduler:
     def peer_gone(self, peer: str, now: float) -> None:
         """Its channel closed: what it was fetching moves elsewhere with the next `poll`; no `failed` needed."""
         if source := self._peers.pop(peer, None):
-            for running in self._of_source(source):
-                del self._running[running.fetch_id]
+            for running in self._running.of_source(source):
+                self._running.remove(running.fetch_id)
                 self._trouble(running.chunk, now).add(peer, "gone")
 
     def set_gateway(self, is_there: bool) -> None:
@@ -153,7 +142,7 @@ class Scheduler:
 
     def verified(self, fetch_id: int, now: float) -> None:
         """The whole chunk came and its hash is right: it is held now; other fetches of it get cancelled."""
-        if running := self._running.pop(fetch_id, None):
+        if running := self._running.remove(fetch_id):
             size = self._spans[running.chunk].size_bytes
             running.source.measured(size, running.started_at, now)
             running.source.succeeded(running.chunk)
@@ -164,7 +153,7 @@ class Scheduler:
 
         The gateway is not banned for one chunk, which may have been damaged on its disk, but left alone for it.
         """
-        running = self._running.pop(fetch_id, None)
+        running = self._running.remove(fetch_id)
         if running is None:
             return
         source, chunk = running.source, running.chunk
@@ -175,14 +164,13 @@ class Scheduler:
             return
         source.is_banned = True
         self._banned.add(source.name)
-        self._pending += [Cancel(other.fetch_id) for other in self._of_source(source)]
-        self.peer_gone(source.name, now)
-        self._running = {i: other for i, other in self._running.items() if other.source is not source}
+        self._peers.pop(source.name, None)
+        self._pending += [self._cancel(other) for other in self._running.of_source(source)]
         self._pending.append(SourceBanned(source.name, chunk))
 
     def failed(self, fetch_id: int, failure: Failure, now: float) -> None:
         """The fetch ended without the chunk: the source rests a while, the chunk is fetched elsewhere."""
-        running = self._running.pop(fetch_id, None)
+        running = self._running.remove(fetch_id)
         if running is None:
             return
         first_s, most_s = self._settings.backoff_first_s, self._settings.backoff_most_s
@@ -225,8 +213,8 @@ class Scheduler:
         if not wanted and not self._running:
             is_done = self._playback is not Playback.PLAYING or len(self._held) == len(self._spans)
             return None if is_done else self._polled_at + self._settings.tick_s
-        moments = [self._silent_at(running) for running in self._running.values()]
-        moments += [running.started_at + self._settings.startup_hedge_s for running in self._running.values()]
+        moments = [self._silent_at(running) for running in self._running]
+        moments += [running.started_at + self._settings.startup_hedge_s for running in self._running]
         moments += [source.usable_at(chunk) for chunk in wanted[:2] for source in self._sources()]
         # Counted from the last poll: asking again must not put it off.
         return min([self._polled_at + self._settings.tick_s, *(m for m in moments if m > self._polled_at)])
@@ -277,7 +265,7 @@ class Scheduler:
         last = bisect_right(self._starts, position_s + self._settings.ahead_playing_s) - 1
         return [
             self._cancel(running)
-            for running in list(self._running.values())
+            for running in self._running
             if self._playback is Playback.IDLE
             or running.chunk in self._held
             or not first <= running.chunk <= last
@@ -285,21 +273,14 @@ class Scheduler:
 
     def _cancel_silent(self, now: float) -> list[Action]:
         actions: list[Action] = []
-        for running in [r for r in self._running.values() if now >= self._silent_at(r)]:
+        for running in [r for r in self._running if now >= self._silent_at(r)]:
             self.failed(running.fetch_id, Failure.SILENT, now)
             actions.append(Cancel(running.fetch_id))
         return actions
 
-    def _silent_at(self, running: _Running) -> float:
-        if running.source is self._gateway:
-            return running.heard_at + self._settings.gateway_silence_s
-        # A peer answers the oldest request first: the younger ones are not silent, they wait.
-        older = (r.heard_at for r in self._of_source(running.source) if r.fetch_id <= running.fetch_id)
-        return max(running.source.busy_since, *older) + self._settings.silence_s
-
     def _choose(self, chunk: int, left_s: float, now: float) -> Source | None:
         """Whom to ask for a missing chunk now; None: nobody (more), or not yet."""
-        running = [r for r in self._running.values() if r.chunk == chunk]
+        running = self._running.of_chunk(chunk)
         is_playing = self._playback is Playback.PLAYING
         if running:
             is_late = is_playing or left_s == 0
@@ -323,13 +304,12 @@ class Scheduler:
         if is_peer_awaited and now - self._active_since < patience_s:
             return False
         has_holder = any(s.slots and s.holds(chunk) and s.rest.until <= now for s in self._peers.values())
-        if (
-            has_holder and not is_urgent
-        ):  # its slots are full: wait for one until half of the near zone has gone
+        if has_holder and not is_urgent:
+            # Its slots are full: wait for one until half of the near zone has gone.
             return self._playback is Playback.PLAYING and left_s < settings.near_s / 2
         return left_s < settings.gateway_ahead_s
 
-    def _hedge(self, running: list[_Running], left_s: float, now: float) -> Source | None:
+    def _hedge(self, running: list[RunningFetch], left_s: float, now: float) -> Source | None:
         """A second source for a chunk whose first one has used up half of the time and is behind."""
         if len(running) > 1:
             return None
@@ -354,7 +334,7 @@ class Scheduler:
             for source in self._peers.values()
             if source.holds(chunk)
             and source.usable_at(chunk) <= now
-            and len(self._of_source(source)) < min(source.slots, self._settings.parallel_per_peer)
+            and len(self._running.of_source(source)) < min(source.slots, self._settings.parallel_per_peer)
         ]
         return sorted(ready, key=lambda source: (self._expected_s(source, chunk), source.name))
 
@@ -362,12 +342,12 @@ class Scheduler:
         gateway = self._gateway
         is_usable = self._has_gateway and not gateway.is_banned and gateway.usable_at(chunk) <= now
         # What is needed now does not wait behind what is needed later.
-        has_room = is_urgent or len(self._of_source(gateway)) < self._settings.parallel_gateway
+        has_room = is_urgent or len(self._running.of_source(gateway)) < self._settings.parallel_gateway
         return gateway if is_usable and has_room else None
 
     def _expected_s(self, source: Source, chunk: int) -> float:
         """How long until a source would have delivered a chunk, behind what it still owes."""
-        owed = sum(self._spans[r.chunk].size_bytes - r.received_bytes for r in self._of_source(source))
+        owed = sum(self._spans[r.chunk].size_bytes - r.received_bytes for r in self._running.of_source(source))
         rate = source.bytes_per_s or self._settings.assumed_bytes_per_s
         return (owed + self._spans[chunk].size_bytes) / rate
 
@@ -377,17 +357,17 @@ class Scheduler:
         return self._expected_s(peer, chunk) > max(left_s, 2 * self._settings.startup_hedge_s)
 
     def _start(self, source: Source, chunk: int, now: float) -> Fetch:
-        fetch_id = self._next_fetch_id
-        self._next_fetch_id += 1
-        self._running[fetch_id] = _Running(fetch_id, source, chunk, now, now)
-        return Fetch(fetch_id, source.name, chunk, 0, self._spans[chunk].frames)
+        running = self._running.start(source, chunk, now)
+        return Fetch(running.fetch_id, source.name, chunk, 0, self._spans[chunk].frames)
 
-    def _cancel(self, running: _Running) -> Cancel:
-        del self._running[running.fetch_id]
+    def _cancel(self, running: RunningFetch) -> Cancel:
+        self._running.remove(running.fetch_id)
         return Cancel(running.fetch_id)
 
-    def _of_source(self, source: Source) -> list[_Running]:
-        return [running for running in self._running.values() if running.source is source]
+    def _silent_at(self, running: RunningFetch) -> float:
+        if running.source is self._gateway:
+            return running.heard_at + self._settings.gateway_silence_s
+        return self._running.heard_in_turn_at(running) + self._settings.silence_s
 
     def _sources(self) -> list[Source]:
         gateway = [self._gateway] if self._has_gateway and not self._gateway.is_banned else []
@@ -400,7 +380,7 @@ class Scheduler:
         """Say once, and again after each further failure, that the chunk that is needed now cannot be had."""
         chunk = wanted[0] if wanted else None
         is_needed = chunk is not None and self._starts[chunk] - position_s < self._settings.urgent_s
-        if chunk is None or not is_needed or any(r.chunk == chunk for r in self._running.values()):
+        if chunk is None or not is_needed or self._running.of_chunk(chunk):
             return []
         sources = [source for source in self._sources() if source.holds(chunk) and source.slots]
         trouble = self._troubles.get(chunk)

@@ -12,7 +12,8 @@ from aiortc import RTCConfiguration, RTCDataChannel, RTCIceServer, RTCPeerConnec
 from digm.errors import DigmError
 from digm.ids import short
 from digm.peer_events import Closed, Event, PeerReady, UploadDropped, UploadWanted
-from digm.peer_session import UNLIMITED_BYTES_PER_S, PeerSession, SessionSettings
+from digm.peer_session import PeerSession
+from digm.peer_states import UNLIMITED_BYTES_PER_S, SessionSettings
 from digm.signalling import Candidate, IceServer
 from digm.token_bucket import TokenBucket
 from digm.wire import LABEL, Reason

@@ -26,7 +26,8 @@ from digm.peer_events import (
     UploadDropped,
     UploadWanted,
 )
-from digm.peer_session import TRANSITIONS, PeerSession, SessionSettings, State
+from digm.peer_session import PeerSession
+from digm.peer_states import TRANSITIONS, SessionSettings, State
 from digm.token_bucket import TokenBucket
 from digm.wire import Reason
 from tests.digm.test_wire import messages
