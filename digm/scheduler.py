@@ -105,12 +105,14 @@ class Scheduler:
         self._position_at = now
 
     def peer_ready(self, peer: str, availability: Bitfield, slots: int, now: float) -> None:
-        """A peer can be asked. A banned one stays banned.
+        """A peer can be asked. A banned one stays banned; one that was ready already has a new channel.
 
         Args:
             availability: read live (the bitfield of PeerReady for this rendition).
             slots: how many requests it takes at once (PeerSession.free_slots).
         """
+        if before := self._peers.get(peer):
+            self._pending += [self._cancel(running) for running in self._running.of_source(before)]
         if peer not in self._banned:
             self._peers[peer] = Source(peer, availability, slots)
 
