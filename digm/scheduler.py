@@ -34,19 +34,9 @@ from digm.running_fetches import RunningFetch, RunningFetches
 from digm.sources import Source, Trouble
 
 __all__ = [
-    "GATEWAY",
-    "Action",
-    "Cancel",
-    "ChunkSpan",
-    "Failure",
-    "Fetch",
-    "NoSource",
-    "Playback",
-    "Scheduler",
-    "SchedulerSettings",
-    "SourceBanned",
-    "chunk_spans",
-]
+    "GATEWAY", "Action", "Cancel", "ChunkSpan", "Failure", "Fetch", "NoSource", "Playback", "Scheduler",
+    "SchedulerSettings", "SourceBanned", "chunk_spans",
+]  # fmt: skip
 
 
 DEFAULT_SETTINGS = SchedulerSettings()
@@ -213,7 +203,7 @@ class Scheduler:
         position_s = self._position(now)
         wanted = self._wanted(position_s)
         if not wanted and not self._running:
-            is_done = self._playback is not Playback.PLAYING or len(self._held) == len(self._spans)
+            is_done = self._playback is not Playback.PLAYING or self.is_complete
             return None if is_done else self._polled_at + self._settings.tick_s
         moments = [self._silent_at(running) for running in self._running]
         moments += [running.started_at + self._settings.startup_hedge_s for running in self._running]
