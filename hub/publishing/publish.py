@@ -141,6 +141,9 @@ class Publisher:
         """
         if self._options.title is not None and len(source.files) > 1:
             raise CallerFault("bad_option", "--title names one track: give one file with it, not a folder.")
+        if source.folder is not None and source.ignored:
+            names = ", ".join(printable(Path(path.name)) for path in source.ignored)
+            self._report(Note(source.folder, f"left out, because it is no audio: {names}."))
         prints = {path: self._fingerprint(path) for path in source.files}
         missing: dict[str, Path] = {}
         for path, printed in prints.items():

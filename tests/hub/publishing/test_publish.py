@@ -11,7 +11,7 @@ from digm.keys import chunk_key, key_commitment
 from digm.manifest import parse_manifest
 from digm.packing import pack
 from hub.media import Tags
-from hub.publishing.model import PublishOptions
+from hub.publishing.model import Note, PublishOptions
 from hub.publishing.publish import Publisher, publish
 from hub.publishing.sources import find_release
 from hub.publishing.vault import Vault
@@ -149,6 +149,15 @@ def test_what_is_no_audio_in_a_folder_is_left_alone_but_known(record, music):
     assert [path.name for path in release.files] == ["1.flac", "2.WAV"]
     assert release.cover.name == "Cover.JPG"
     assert [path.name for path in release.ignored] == ["notes.txt", "scans"]
+
+
+def test_what_is_left_out_of_a_folder_is_said(data, stand_in, record, music):
+    for name in ("1.flac", "cover.jpg", "notes.txt", "booklet.pdf"):
+        record(f"album/{name}")
+    events = []
+    publish([music / "album"], data.settings, report=events.append)
+    notes = [event for event in events if isinstance(event, Note)]
+    assert [note.sentence for note in notes] == ["left out, because it is no audio: booklet.pdf, notes.txt."]
 
 
 def test_a_folders_picture_is_for_tracks_that_have_none(data, stand_in, record, music):

@@ -151,6 +151,17 @@ def test_every_torn_end_is_ignored_and_cut_off_by_the_next_record(path, passphra
                 assert Vault.open(path, passphrase).by_source(SOURCE) == [a_secret("3"), a_secret("1")]
 
 
+def test_a_torn_end_that_is_longer_than_the_next_record_is_cut_off_whole(path, passphrase):
+    """After a power cut, a block of zeros may be there in place of what was not written yet."""
+    with Vault.open(path, passphrase) as vault:
+        vault.add(a_secret("1"))
+        path.write_bytes(path.read_bytes() + bytes(8192))
+        vault.add(a_secret("2"))
+    with Vault.open(path, passphrase) as vault:
+        assert vault.by_source(SOURCE) == [a_secret("2"), a_secret("1")]
+    assert b"\0" not in path.read_bytes()
+
+
 def test_a_vault_that_was_torn_while_it_was_made_is_made_anew(path, passphrase):
     Vault.open(path, passphrase).close()
     made = path.read_bytes()
