@@ -5,7 +5,7 @@ one runs in a confined subprocess (`hub.media.worker`); this side starts it, wat
 Packing, encrypting and publishing are left to others.
 """
 
-from hub.media.ingest import ingest
 from hub.media.model import IngestedRendition, IngestedTrack, IngestLimits, Tags
+from hub.media.supervisor import ingest
 
 __all__ = ["IngestLimits", "IngestedRendition", "IngestedTrack", "Tags", "ingest"]

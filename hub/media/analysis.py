@@ -98,6 +98,7 @@ class Waveform:
     def __init__(self) -> None:
         # Samples that do not fill a block of 64 yet: one row per channel, or one row with the channels in turn.
         self._rest: Samples | None = None
+        self._format = ""
         self._blocks_per_stretch = 1
         self._blocks = np.zeros(0, dtype=np.float32)
         self._maxima = np.zeros(0, dtype=np.float32)
@@ -111,7 +112,8 @@ class Waveform:
         width = _BLOCK_SAMPLES * (1 if frames[0].format.is_planar else frames[0].layout.nb_channels)
         whole = samples.shape[1] // width * width
         self._rest = samples[:, whole:]
-        self._add(_block_levels(samples[:, :whole], width, frames[0].format.name))
+        self._format = frames[0].format.name
+        self._add(_block_levels(samples[:, :whole], width, self._format))
 
     def _add(self, blocks: Samples) -> None:
         blocks = np.concatenate([self._blocks, blocks])
@@ -132,6 +134,8 @@ class Waveform:
 
     def finish(self) -> None:
         """Take the last stretch, which need not be whole."""
+        if self._rest is not None and self._rest.size:
+            self._add(_block_levels(self._rest, self._rest.shape[1], self._format))
         if len(self._blocks):
             self._maxima = np.append(self._maxima, self._blocks.max())
         if len(self._maxima) > MAX_PEAKS:

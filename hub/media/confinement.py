@@ -37,15 +37,21 @@ def limit_resources(limits: IngestLimits) -> None:
     """Bound what this process may take; a limit that is already lower stays."""
     wanted = {
         resource.RLIMIT_AS: limits.memory_bytes,
-        resource.RLIMIT_CPU: limits.cpu_s,
         resource.RLIMIT_FSIZE: limits.output_bytes,
         resource.RLIMIT_NOFILE: limits.open_files,
         resource.RLIMIT_CORE: 0,
     }
     for kind, value in wanted.items():
-        _, hard = resource.getrlimit(kind)
-        lowest = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        lowest = _at_most(kind, value)
         resource.setrlimit(kind, (lowest, lowest))
+    # The soft limit sends SIGXCPU, which tells why the worker ended; the hard one SIGKILL, which does not.
+    soft, hard = (_at_most(resource.RLIMIT_CPU, limits.cpu_s + grace_s) for grace_s in (0, 1))
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+
+
+def _at_most(kind: int, value: int) -> int:
+    _, hard = resource.getrlimit(kind)
+    return value if hard == resource.RLIM_INFINITY else min(value, hard)
 
 
 def die_with_parent(parent_pid: int) -> None:

@@ -1,28 +1,37 @@
-"""The last page of an Ogg file (RFC 3533 §6): it tells whether the file is whole."""
+"""The pages of an Ogg file (RFC 3533 §6): they tell whether it is whole, and whether it is one recording."""
 
 from typing import BinaryIO
 
 from hub.media.faults import MediaFault
 
-_MAX_PAGE_BYTES = 65_307
 _HEADER_BYTES = 27
-_END_OF_STREAM = 0x04
+_MAX_HEADER_BYTES = _HEADER_BYTES + 255
+_BEGIN_OF_STREAM, _END_OF_STREAM = 0x02, 0x04
 
 
-def refuse_truncated_ogg(file: BinaryIO, file_size: int) -> None:
-    """See that the last page is whole and says that it is the last.
+def check_ogg(file: BinaryIO, start: int, file_size: int) -> None:
+    """Go from page to page without reading what is in them.
 
     Raises:
-        MediaFault: `truncated_file`.
+        MediaFault: `truncated_file`; `damaged_file`; `changing_format` if a second recording follows the first,
+            which FFmpeg would play as if it went on.
     """
-    file.seek(max(0, file_size - 2 * _MAX_PAGE_BYTES))
-    tail = file.read()
-    at = tail.rfind(b"OggS")
-    if at < 0 or at + _HEADER_BYTES > len(tail):
-        raise MediaFault("truncated_file", what="its last page is missing")
-    lacing = tail[at + _HEADER_BYTES : at + _HEADER_BYTES + tail[at + 26]]
-    end = at + _HEADER_BYTES + tail[at + 26] + sum(lacing)
-    if len(lacing) < tail[at + 26] or end > len(tail):
-        raise MediaFault("truncated_file", what="its last page is not whole")
-    if not tail[at + 5] & _END_OF_STREAM:
+    at, has_ended, sound_began = start, False, False
+    while at < file_size:
+        file.seek(at)
+        head = file.read(_MAX_HEADER_BYTES)
+        if not head.startswith(b"OggS"):
+            if has_ended:
+                return  # Something that others put behind the recording.
+            raise MediaFault("damaged_file", what="its pages do not follow one another")
+        lacing = head[_HEADER_BYTES : _HEADER_BYTES + head[26]] if len(head) > _HEADER_BYTES else b""
+        at += _HEADER_BYTES + len(lacing) + sum(lacing)
+        if at > file_size or len(head) < _HEADER_BYTES or len(lacing) < head[26]:
+            raise MediaFault("truncated_file", what="its last page is not whole")
+        begins = bool(head[5] & _BEGIN_OF_STREAM)
+        if begins and sound_began:
+            raise MediaFault("changing_format")
+        sound_began = sound_began or not begins
+        has_ended = bool(head[5] & _END_OF_STREAM)
+    if not has_ended:
         raise MediaFault("truncated_file", what="its last page is missing")

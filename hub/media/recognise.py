@@ -14,11 +14,11 @@ _HEAD_BYTES = 64
 _SEARCH_BYTES = 64 << 10
 _FRAMES_IN_A_ROW = 3
 
-_W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 _STRANGERS = (
     (b"\x1aE\xdf\xa3", "a Matroska or WebM file"),
     (b"0&\xb2u\x8ef\xcf\x11", "a Windows Media file"),
     (b"caff", "a CAF file"),
+    (b"riff", "a Wave64 file"),
     (b"wvpk", "a WavPack file"),
     (b"MAC ", "a Monkey's Audio file"),
     (b"DSD ", "a DSD file"),
@@ -107,8 +107,6 @@ def _by_magic(head: bytes) -> str | None:
         return "flac"
     if head[:4] in (b"RIFF", b"RF64", b"BW64") and kind == b"WAVE":
         return "wav"
-    if head.startswith(_W64_RIFF):
-        return "w64"
     if head.startswith(b"FORM") and kind in (b"AIFF", b"AIFC"):
         return "aiff"
     if head.startswith(b"OggS"):

@@ -167,7 +167,7 @@ class Transcode:
 
     def __init__(self, source: Source, folder: Path) -> None:
         context = source.stream.codec_context
-        if source.demuxer in ("wav", "w64", "aiff"):
+        if source.demuxer in ("wav", "aiff"):
             context.layout = "mono" if context.channels == 1 else "stereo"
         self._source = source
         self.sample_rate, self.channels = context.sample_rate, context.channels

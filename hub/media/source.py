@@ -15,7 +15,7 @@ from av.stream import Disposition
 from hub.media.faults import MediaFault
 from hub.media.model import IngestLimits
 from hub.media.mp4_boxes import Mp4Header, Mp4Track, read_mp4
-from hub.media.ogg_pages import refuse_truncated_ogg
+from hub.media.ogg_pages import check_ogg
 from hub.media.recognise import recognise
 from hub.media.report import NoteReport
 from hub.media.riff import Declared, read_aiff, read_wav
@@ -140,7 +140,7 @@ def _refuse_declared(declared: Declared, limits: IngestLimits) -> None:
 def refuse_too_long(samples: int, sample_rate: int, limits: IngestLimits) -> None:
     """Raise `too_long` for a recording of that many samples."""
     if samples > limits.max_duration_s * sample_rate:
-        raise MediaFault("too_long", limit=round(limits.max_duration_s / 3600, 2))
+        raise MediaFault("too_long", limit=f"{limits.max_duration_s / 3600:.3g}")
 
 
 def _refuse_stream(source: Source, limits: IngestLimits) -> None:
@@ -176,7 +176,7 @@ def open_source(file: BinaryIO, limits: IngestLimits) -> Source:
     elif demuxer == "mov":
         mp4 = read_mp4(file, size)
     elif demuxer == "ogg":
-        refuse_truncated_ogg(file, size)
+        check_ogg(file, start, size)
     if declared:
         _refuse_declared(declared, limits)
     notes: list[NoteReport] = []
