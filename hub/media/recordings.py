@@ -88,7 +88,7 @@ class FlacCopy:
     def _broken_off(self) -> MediaFault:
         # The parser hands on the remains of a last frame that was cut; damage elsewhere is followed by more.
         if next(self._source.packets(), None) is None:
-            return MediaFault("truncated_file", what="its last frame is not whole")
+            return MediaFault("truncated_file", what="its last frame is missing or damaged")
         return damaged_at(self._writer.duration, self.sample_rate)
 
     def finish(self, samples: int) -> RenditionReport:
