@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import structlog
 from aiortc import RTCConfiguration, RTCDataChannel, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 
-from digm.errors import DigmError
+from digm.errors import DigmError, PeerFault
 from digm.ids import short
 from digm.peer_events import Closed, Event, PeerReady, UploadDropped, UploadWanted
 from digm.peer_session import PeerSession
-from digm.peer_states import UNLIMITED_BYTES_PER_S, SessionSettings
+from digm.peer_states import DEFAULT_SETTINGS, UNLIMITED_BYTES_PER_S, SessionSettings
 from digm.signalling import Candidate, IceServer
 from digm.token_bucket import TokenBucket
 from digm.wire import LABEL, Reason
@@ -34,7 +34,7 @@ class Giving:
     bucket: TokenBucket
     slots: asyncio.Semaphore
     limits: SeedLimits
-    session: SessionSettings = SessionSettings()  # noqa: RUF009 - frozen
+    session: SessionSettings = DEFAULT_SETTINGS
 
 
 class SeedConnection:
@@ -82,9 +82,8 @@ class SeedConnection:
                         load.cancel()
         except* TimeoutError:
             self._log.info("peer_not_reached")
-        except* (ValueError, AssertionError, KeyError, IndexError, AttributeError, ConnectionError) as errors:
-            # aiortc's ways of saying that a description makes no sense.
-            self._log.info("offer_not_understood", error=str(errors.exceptions[0])[:200])
+        except* PeerFault as faults:
+            self._log.info("offer_refused", error=str(faults.exceptions[0]))
         finally:
             await self._close()
 
@@ -113,8 +112,12 @@ class SeedConnection:
 
     async def _answer(self, offer_sdp: str) -> str:
         offer = RTCSessionDescription(without_unusable_candidates(offer_sdp), "offer")
-        await self._connection.setRemoteDescription(offer)
-        await self._connection.setLocalDescription(await self._connection.createAnswer())
+        try:
+            await self._connection.setRemoteDescription(offer)
+            await self._connection.setLocalDescription(await self._connection.createAnswer())
+        except Exception as error:
+            # aiortc has no exception of its own for nonsense: it comes as a KeyError, an AssertionError, ...
+            raise PeerFault("offer_not_understood", f"The offer makes no sense: {error!r:.200}") from error
         return str(self._connection.localDescription.sdp)
 
     async def _take_candidates(self) -> None:

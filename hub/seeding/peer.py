@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from digm import signalling as messages
 from digm.errors import DigmError
 from digm.ids import from_hex, short
+from digm.peer_states import DEFAULT_SETTINGS
 from digm.signalling_client import Event, HubFault, Ready, Refused, SignallingClient, SignatureWanted
 from digm.token_bucket import TokenBucket
 from digm.wire import MAX_MESSAGE_BYTES
@@ -48,7 +49,7 @@ class SeedingPeer:
             ChunkCache(store, self._limits.cache_bytes),
             # A burst of a quarter of a second, but always room for one whole message.
             TokenBucket(rate, max(MAX_MESSAGE_BYTES, rate / 4), time.monotonic()),
-            asyncio.Semaphore(settings.upload_slots),
+            asyncio.Semaphore(settings.upload_slots * DEFAULT_SETTINGS.upload_slots),  # chunks, not peers
             self._limits,
         )
         self._client = SignallingClient(self.peer_id, random=random.random)
