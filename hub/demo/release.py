@@ -19,7 +19,8 @@ ALBUM = "First Listen"
 LICENCE = "CC0-1.0"
 COVER_SIZE = 1000
 COVER_SUPERSAMPLING = 2
-PAPER, INK, ACCENT = (244, 239, 230), (38, 52, 68), (191, 87, 55)
+PAPERS = ((29, 53, 72), (72, 58, 78))
+INK, ACCENT = (232, 222, 204), (240, 150, 96)
 FRONT_COVER = 3  # ID3v2 APIC picture type, used by FLAC too
 
 
@@ -80,19 +81,24 @@ def _encode_flac(samples: NDArray[np.int16]) -> bytes:
 def draw_cover(piece: Piece) -> bytes:
     """A JPEG of the piece itself: every note where it lies in time and pitch, the tune in another colour."""
     size = COVER_SIZE * COVER_SUPERSAMPLING
-    image = Image.new("RGB", (size, size), PAPER)
+    image = Image.new("RGB", (size, size), PAPERS[piece.beats_per_bar % len(PAPERS)])
     draw = ImageDraw.Draw(image)
-    rows, margin = 6, size // 9
+    rows, margin = 6, size // 10
     beats = max(note.start for note in piece.notes) + 1
     low, high = min(note.pitch for note in piece.notes), max(note.pitch for note in piece.notes)
-    row_beats, row_height = beats / rows, (size - 2 * margin) / rows
+    row_beats = piece.beats_per_bar * -(-beats // (piece.beats_per_bar * rows))  # whole bars
+    row_height = (size - 2 * margin) / rows
     for note in piece.notes:
         row, within = divmod(note.start, row_beats)
         x = margin + within / row_beats * (size - 2 * margin)
         y = margin + row_height * (row + 0.88 - 0.76 * (note.pitch - low) / (high - low))
         length = min(note.length, row_beats - within) / row_beats * (size - 2 * margin)
-        width = max(2, round(size / 330 * (0.6 + note.force)))
-        draw.line((x, y, x + 0.92 * length, y), fill=ACCENT if note.force > 0.55 else INK, width=width)
+        thickness = size / 150 * (0.7 + note.force)
+        draw.rounded_rectangle(
+            (x, y - thickness / 2, x + max(0.9 * length, thickness), y + thickness / 2),
+            radius=thickness / 2,
+            fill=ACCENT if note.force > 0.55 else INK,
+        )
     image = image.resize((COVER_SIZE, COVER_SIZE), Image.Resampling.LANCZOS)
     target = io.BytesIO()
     image.save(target, "JPEG", quality=88)

@@ -28,6 +28,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """
     await asyncio.to_thread(sweep_staging, settings.data)
     vault = await asyncio.to_thread(Vault.open, settings.data / VAULT_FILE, settings.vault_passphrase)
+    with vault:
+        await _serve(settings, vault, stop)
+
+
+async def _serve(settings: Settings, vault: Vault, stop: asyncio.Event) -> None:
     issuer = GrantIssuer(vault, ChunkStore(settings.data), settings.grant_seconds)
     link = VaultLink(vault, issuer, settings.signal_url)
 

@@ -19,7 +19,7 @@ from hub.services import SERVICES
 from hub.storage.catalogue import TrackEntry
 
 HUES = 12
-EMBED_HEIGHT = 180
+EMBED_HEIGHT = 200
 HEADINGS = {400: "That did not work", 404: "Nothing here", 405: "Nothing here", 503: "Not now"}
 
 _templates = Environment(
@@ -45,7 +45,7 @@ def routes() -> list[web.AbstractRouteDef]:
 
 def clock_time(seconds: float) -> str:
     """Minutes and seconds as people read them: 3:07, 1:02:03."""
-    whole = round(seconds)
+    whole = int(seconds)
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 

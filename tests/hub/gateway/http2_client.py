@@ -1,0 +1,73 @@
+"""A small HTTP/2 client on the h2 library: many requests at once on one connection, without TLS."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import h2.config
+import h2.connection
+import h2.events
+
+AT_ONCE = 100
+
+
+@dataclass
+class Answer:
+    """What came back on one stream."""
+
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    is_whole: bool = False
+
+
+async def fetch_all(
+    port: int, paths: list[str], headers: tuple[tuple[str, str], ...] = (), method: str = "GET"
+) -> list[Answer]:
+    """Ask for all paths, 100 at once; the answers in the same order.
+
+    Raises:
+        ConnectionError: the server reset a stream or went away.
+    """
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    connection = h2.connection.H2Connection(
+        h2.config.H2Configuration(client_side=True, header_encoding="utf-8")
+    )
+    connection.initiate_connection()
+    connection.increment_flow_control_window(16 * 1024 * 1024)
+    answers: dict[int, Answer] = {}
+    to_ask = list(reversed(paths))
+
+    def ask() -> None:
+        running = sum(not answer.is_whole for answer in answers.values())
+        while to_ask and running < AT_ONCE:
+            stream = connection.get_next_available_stream_id()
+            answers[stream] = Answer()
+            where = ((":path", to_ask.pop()), (":scheme", "http"), (":authority", f"127.0.0.1:{port}"))
+            connection.send_headers(stream, [(":method", method), *where, *headers], end_stream=True)
+            running += 1
+        writer.write(connection.data_to_send())
+
+    try:
+        ask()
+        while to_ask or not all(answer.is_whole for answer in answers.values()):
+            data = await reader.read(65_536)
+            if not data:
+                raise ConnectionError("the server hung up")
+            for event in connection.receive_data(data):
+                _take(event, connection, answers)
+            ask()
+    finally:
+        writer.close()
+        await writer.wait_closed()
+    return list(answers.values())
+
+
+def _take(event: h2.events.Event, connection: h2.connection.H2Connection, answers: dict[int, Answer]) -> None:
+    if isinstance(event, h2.events.ResponseReceived):
+        answers[event.stream_id].headers = dict(event.headers)
+    elif isinstance(event, h2.events.DataReceived):
+        answers[event.stream_id].body += event.data
+        connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+    elif isinstance(event, h2.events.StreamEnded):
+        answers[event.stream_id].is_whole = True
+    elif isinstance(event, h2.events.StreamReset | h2.events.ConnectionTerminated):
+        raise ConnectionError(repr(event))

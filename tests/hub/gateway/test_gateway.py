@@ -1,0 +1,248 @@
+"""The gateway over real sockets, HTTP/1.1 and HTTP/2."""
+
+import asyncio
+import gzip
+import hashlib
+import json
+import shutil
+import socket
+import subprocess
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from digm.chunks import FRAME_BYTES
+from hub.gateway.cache import ByteCache
+from hub.storage.chunk_store import ChunkStore
+from tests.hub.gateway.conftest import RunningGateway
+from tests.hub.gateway.http2_client import fetch_all
+
+
+async def test_a_chunk_is_served_under_its_hash_for_any_page(
+    gateway: RunningGateway, session: aiohttp.ClientSession
+) -> None:
+    name = gateway.track.chunk(0, 0)
+    async with session.get(f"{gateway.url}/{name}") as answer:
+        body = await answer.read()
+        assert answer.status == 200
+        assert hashlib.sha256(body).hexdigest() == name
+        assert answer.headers["ETag"] == f'"{name}"'
+        assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert "content-range" in answer.headers["Access-Control-Expose-Headers"]
+        assert answer.headers["Timing-Allow-Origin"] == "*"
+        assert answer.headers["Accept-Ranges"] == "bytes"
+
+
+async def test_ranges_cut_exactly(gateway: RunningGateway, session: aiohttp.ClientSession) -> None:
+    name = gateway.track.chunk(0, 1)
+    whole = ChunkStore(gateway.data).read(name)
+    for header, part in (
+        ("bytes=16-31", whole[16:32]),
+        ("bytes=65000-", whole[65000:]),
+        ("bytes=-16", whole[-16:]),
+    ):
+        async with session.get(f"{gateway.url}/{name}", headers={"Range": header}) as answer:
+            assert answer.status == 206
+            assert await answer.read() == part
+            start = whole.index(part)
+            assert answer.headers["Content-Range"] == f"bytes {start}-{start + len(part) - 1}/{FRAME_BYTES}"
+    async with session.get(f"{gateway.url}/{name}", headers={"Range": f"bytes={FRAME_BYTES}-"}) as answer:
+        assert answer.status == 416
+        assert answer.headers["Content-Range"] == f"bytes */{FRAME_BYTES}"
+    async with session.get(
+        f"{gateway.url}/{name}", headers={"Range": "bytes=0-9", "If-Range": '"x"'}
+    ) as answer:
+        assert answer.status == 200
+
+
+async def test_what_a_client_has_is_not_sent_again(
+    gateway: RunningGateway, session: aiohttp.ClientSession
+) -> None:
+    name = gateway.track.chunk(0, 0)
+    for path in (name, f"{gateway.track.root}/manifest.json"):
+        async with session.get(f"{gateway.url}/{path}") as answer:
+            etag = answer.headers["ETag"]
+        async with session.get(f"{gateway.url}/{path}", headers={"If-None-Match": etag}) as answer:
+            assert answer.status == 304
+            assert await answer.read() == b""
+
+
+async def test_head_has_the_headers_of_get_and_no_body(
+    gateway: RunningGateway, session: aiohttp.ClientSession
+) -> None:
+    async with session.head(f"{gateway.url}/{gateway.track.chunk(0, 0)}") as answer:
+        assert answer.status == 200
+        assert answer.headers["Content-Length"] == str(FRAME_BYTES)
+        assert await answer.read() == b""
+
+
+async def test_the_manifest_is_the_exact_document(
+    gateway: RunningGateway, session: aiohttp.ClientSession
+) -> None:
+    document = ChunkStore(gateway.data).manifest(gateway.track.root)
+    url = f"{gateway.url}/{gateway.track.root}/manifest.json"
+    async with session.get(url, headers={"Accept-Encoding": "identity"}) as answer:
+        assert await answer.read() == document
+        assert answer.headers["Cache-Control"] == "no-cache"
+    async with session.get(url, headers={"Accept-Encoding": "gzip"}) as answer:
+        assert answer.headers["Content-Encoding"] == "gzip"
+        assert gzip.decompress(await answer.read()) == document
+
+
+async def test_only_64_hex_digits_reach_the_file_system(
+    gateway: RunningGateway, session: aiohttp.ClientSession
+) -> None:
+    (gateway.data / "chunks" / "secret").write_bytes(b"secret")
+    root = gateway.track.root
+    for path in (
+        "/", "/" + "A" * 64, "/" + "a" * 63, "/..%2fvault.digm", "/../vault.digm", "/%2e%2e/vault.digm",
+        f"/{root}/../vault.digm", f"/{root}/manifest.json%00", f"/{root}/", "/" + "a" * 64 + "%0a",
+        "/" + "a" * 64 + "/" + "b" * 64, "/vault.digm", "/catalogue.sqlite", "//etc/passwd",
+    ):  # fmt: skip
+        async with session.get(URL(gateway.url + path, encoded=True)) as answer:
+            assert answer.status == 404, path
+            body = json.loads(await answer.read())
+            assert set(body["error"]) == {"code", "message"}
+            assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE", "BREW"])
+async def test_other_methods_are_refused(
+    gateway: RunningGateway, session: aiohttp.ClientSession, method: str
+) -> None:
+    async with session.request(method, f"{gateway.url}/{gateway.track.chunk(0, 0)}") as answer:
+        assert answer.status == 405
+        assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
+
+
+async def test_a_preflight_allows_ranges(gateway: RunningGateway, session: aiohttp.ClientSession) -> None:
+    async with session.options(
+        f"{gateway.url}/{gateway.track.chunk(0, 0)}", headers={"Origin": "null"}
+    ) as answer:
+        assert answer.status == 204
+        assert "range" in answer.headers["Access-Control-Allow-Headers"]
+
+
+async def test_a_damaged_chunk_is_an_error_and_never_bytes(
+    gateway: RunningGateway, session: aiohttp.ClientSession
+) -> None:
+    name = gateway.track.chunk(0, 2)
+    path = ChunkStore(gateway.data).path(name)
+    damaged = bytearray(path.read_bytes())
+    damaged[100] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(damaged)
+    for headers in ({}, {"Range": "bytes=0-15"}):
+        async with session.get(f"{gateway.url}/{name}", headers=headers) as answer:
+            assert answer.status == 502
+            body = json.loads(await answer.read())
+            assert body["error"]["code"] == "chunk_damaged"
+
+
+async def test_a_chunk_put_there_by_another_process_is_served_at_once(
+    gateway: RunningGateway, session: aiohttp.ClientSession
+) -> None:
+    chunk = b"x" * FRAME_BYTES
+    name = hashlib.sha256(chunk).hexdigest()
+    async with session.get(f"{gateway.url}/{name}") as answer:
+        assert answer.status == 404
+    ChunkStore(gateway.data).put(chunk)
+    async with session.get(f"{gateway.url}/{name}") as answer:
+        assert await answer.read() == chunk
+
+
+async def test_health_readiness_and_metrics(gateway: RunningGateway, session: aiohttp.ClientSession) -> None:
+    for path in ("/healthz", "/readyz"):
+        async with session.get(gateway.url + path) as answer:
+            assert answer.status == 200
+    async with session.get(gateway.url + "/metrics") as answer:
+        text = await answer.text()
+    assert "digm_gateway_bytes_total" in text
+    shutil.rmtree(gateway.data)
+    async with session.get(gateway.url + "/readyz") as answer:
+        assert answer.status == 503
+
+
+async def curl(*arguments: str) -> bytes:
+    process = await asyncio.create_subprocess_exec("curl", "-sS", *arguments, stdout=subprocess.PIPE)
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    return out
+
+
+async def test_http_2_without_tls_serves_the_same_bytes(gateway: RunningGateway) -> None:
+    name = gateway.track.chunk(1, 0)
+    whole = ChunkStore(gateway.data).read(name)
+    assert await curl("--http2-prior-knowledge", f"{gateway.url}/{name}") == whole
+    assert await curl("--http2-prior-knowledge", "-r", "100-199", f"{gateway.url}/{name}") == whole[100:200]
+    version = await curl(
+        "--http2-prior-knowledge", "-o", "/dev/null", "-w", "%{http_version}", f"{gateway.url}/{name}"
+    )
+    assert version == b"2"
+
+
+async def test_many_streams_on_one_http_2_connection_all_arrive(gateway: RunningGateway) -> None:
+    names = [gateway.track.chunk(rendition, number) for rendition in (0, 1) for number in range(4)] * 12
+    answers = await fetch_all(gateway.port, [f"/{name}" for name in names])
+    assert [hashlib.sha256(answer.body).hexdigest() for answer in answers] == names
+
+
+async def test_an_http_2_connection_outlives_a_thousand_requests(gateway: RunningGateway) -> None:
+    name = gateway.track.chunk(0, 0)
+    answers = await fetch_all(gateway.port, [f"/{name}"] * 1100, (("range", "bytes=0-15"),))
+    assert {answer.headers[":status"] for answer in answers} == {"206"}
+    heads = await fetch_all(gateway.port, [f"/{name}"], method="HEAD")
+    assert (heads[0].headers["content-length"], heads[0].body) == (str(FRAME_BYTES), b"")
+
+
+async def test_the_cache_is_bounded_and_joins_simultaneous_reads() -> None:
+    reads: list[str] = []
+
+    async def read(key: str) -> bytes:
+        reads.append(key)
+        await asyncio.sleep(0)
+        return key.encode() * 100
+
+    cache = ByteCache(250)
+    bodies = await asyncio.gather(*(cache.get("a", lambda: read("a")) for _ in range(5)))
+    assert bodies == [b"a" * 100] * 5
+    assert reads == ["a"]
+    for key in "bc":
+        await cache.get(key, lambda key=key: read(key))
+    assert cache.held_bytes == 200
+    await cache.get("c", lambda: read("c"))
+    await cache.get("a", lambda: read("a"))
+    assert reads == ["a", "b", "c", "a"]
+
+
+async def test_a_reader_that_gives_up_does_not_take_the_read_from_the_others() -> None:
+    may_finish = asyncio.Event()
+
+    async def read() -> bytes:
+        await may_finish.wait()
+        return b"chunk"
+
+    cache = ByteCache(100)
+    first = asyncio.create_task(cache.get("a", read))
+    second = asyncio.create_task(cache.get("a", read))
+    await asyncio.sleep(0)
+    first.cancel()
+    may_finish.set()
+    assert await second == b"chunk"
+    assert first.cancelled()
+
+
+async def test_it_stops_soon_even_while_clients_keep_connections_open(gateway: RunningGateway) -> None:
+    idle = socket.create_connection(("127.0.0.1", gateway.port))
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200" in await reader.readline()
+        async with asyncio.timeout(5):
+            gateway.stop.set()
+            await reader.read()
+        writer.close()
+    finally:
+        idle.close()
