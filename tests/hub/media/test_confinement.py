@@ -121,8 +121,8 @@ def rendition(codec, sizes=(4, 4), data=b"12345678", durations=None):
     return {"codec": codec, "sample_rate": 48000, "channels": 2, "bits": 0, "timescale": 48000,
             "codec_private": base64.b64encode(private).decode(), "delay": 0, "padding": 0}
 answer = {"type": "track", "tags": {"title": "T"}, "has_cover": False, "duration_s": 1.0,
-          "loudness_lufs": -20.0, "true_peak_db": -1.0, "peaks": "AAAA", "renditions": [rendition("aac"), rendition("opus")],
-          "source_codec": "aac", "notes": []}
+          "loudness_lufs": -20.0, "true_peak_db": -1.0, "peaks": "AAAA", "source_codec": "aac",
+          "renditions": [rendition("aac"), rendition("opus")], "notes": []}
 """
 
 LIES = {
