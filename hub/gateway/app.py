@@ -83,9 +83,9 @@ class Gateway:
             await receive()
             await send({"type": "websocket.close", "code": 1008})
         else:
-            await self._answer(scope, send)
+            await self._answer(scope, receive, send)
 
-    async def _answer(self, scope: Scope, send: Send) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}
         method, path = scope["method"], scope["path"]
         try:
@@ -112,7 +112,11 @@ class Gateway:
         body = b"" if method == "HEAD" else reply.body
         if reply.status in (200, 206):
             GATEWAY_BYTES.inc(len(body))
-        await send({"type": "http.response.body", "body": body})
+        sending = send({"type": "http.response.body", "body": body})
+        if scope["http_version"] == "2" and body:
+            await _unless_the_client_goes(sending, receive)
+        else:
+            await sending
 
     async def _route(self, method: str, path: str, headers: dict[str, str]) -> tuple[str, Reply]:
         if method == "OPTIONS":
@@ -188,6 +192,26 @@ def _failure(error: DigmError) -> Reply:
     if status == 416:
         reply.headers["content-range"] = f"bytes */{error.data['size']}"
     return reply
+
+
+async def _unless_the_client_goes(sending: Awaitable[None], receive: Receive) -> None:
+    """Send a body, or give up when the client has gone.
+
+    Hypercorn 0.18 never wakes an answer that waits for the flow-control window of a connection that was lost:
+    the task and its body would stay for ever.
+    """
+
+    async def gone() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    tasks = [asyncio.ensure_future(sending), asyncio.ensure_future(gone())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _follow_lifespan(receive: Receive, send: Send) -> None:

@@ -61,6 +61,20 @@ async def fetch_all(
     return list(answers.values())
 
 
+async def vanish_after_asking(port: int, paths: list[str]) -> None:
+    """Ask for all paths, wait for the first bytes, and cut the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+    connection.initiate_connection()
+    for path in paths:
+        where = ((":path", path), (":scheme", "http"), (":authority", "x"))
+        stream = connection.get_next_available_stream_id()
+        connection.send_headers(stream, [(":method", "GET"), *where], end_stream=True)
+    writer.write(connection.data_to_send())
+    await reader.read(65_536)
+    writer.transport.abort()
+
+
 def _take(event: h2.events.Event, connection: h2.connection.H2Connection, answers: dict[int, Answer]) -> None:
     if isinstance(event, h2.events.ResponseReceived):
         answers[event.stream_id].headers = dict(event.headers)

@@ -16,7 +16,7 @@ from digm.chunks import FRAME_BYTES
 from hub.gateway.cache import ByteCache
 from hub.storage.chunk_store import ChunkStore
 from tests.hub.gateway.conftest import RunningGateway
-from tests.hub.gateway.http2_client import fetch_all
+from tests.hub.gateway.http2_client import fetch_all, vanish_after_asking
 
 
 async def test_a_chunk_is_served_under_its_hash_for_any_page(
@@ -195,6 +195,16 @@ async def test_an_http_2_connection_outlives_a_thousand_requests(gateway: Runnin
     assert {answer.headers[":status"] for answer in answers} == {"206"}
     heads = await fetch_all(gateway.port, [f"/{name}"], method="HEAD")
     assert (heads[0].headers["content-length"], heads[0].body) == (str(FRAME_BYTES), b"")
+
+
+async def test_clients_that_vanish_leave_nothing_behind(gateway: RunningGateway) -> None:
+    await vanish_after_asking(gateway.port, ["/healthz"])  # it has started
+    before = len(asyncio.all_tasks())
+    for _ in range(3):
+        await vanish_after_asking(gateway.port, [f"/{gateway.track.chunk(0, 0)}"] * 90)
+    async with asyncio.timeout(10):
+        while len(asyncio.all_tasks()) > before + 1:
+            await asyncio.sleep(0.02)
 
 
 async def test_the_cache_is_bounded_and_joins_simultaneous_reads() -> None:

@@ -1,4 +1,4 @@
-"""Grants from a real vault over a real WebSocket through a real hub to a page, opened by an independent HPKE."""
+"""Grants from a real vault over a real WebSocket through a real hub to a page, opened by another HPKE."""
 
 import asyncio
 import contextlib
