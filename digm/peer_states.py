@@ -18,7 +18,7 @@ class SessionSettings:
     upload_queue: int = 14  # with the slots, an honest peer's max_outstanding fits
     buffered_high_bytes: int = 262_144  # four messages: a CANCEL takes effect within them
     messages_per_s: float = 200.0  # HAVE, REQUEST, CANCEL ... of a peer that fetches at 100 MB/s
-    message_burst: float = 1_000.0
+    message_burst: float = 1_000.0  # a seek in a long track cancels and asks anew; HAVE of a whole album side
 
 
 DEFAULT_SETTINGS = SessionSettings()

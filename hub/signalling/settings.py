@@ -21,7 +21,7 @@ class SignallingSettings:
     faults_allowed: int = 16  # malformed or refused messages until the session is closed
     max_sessions: int = 15_000  # the machine's open files (20,000) leave room for the rest
     max_swarms_per_session: int = 10_000  # each needs a token that was issued here; a seeding peer has many
-    max_peers: int = MAX_PEERS
+    max_peers: int = MAX_PEERS  # protocol.md: at most 10 in one answer
     max_candidates: int = MAX_CANDIDATES  # trickled to one peer since the last offer or answer to it
     drain_spread_s: float = 5.0  # a drained hub's listeners come back over this long
 
