@@ -10,6 +10,7 @@ import select
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -20,13 +21,19 @@ import hub.publishing.publish as publishing
 from hub.config import Settings
 
 
+def record(music: Path, number: int) -> Path:
+    """A recording of 5 to 9 seconds, whole also if we are killed while it is made."""
+    path = music / f"{number}.wav"
+    if not path.exists():
+        write_wav(music / f"{number}.new", 5.0 + number % 5, seed=number).rename(path)
+    return path
+
+
 def publish_for_ever(data: Path, music: Path, first: int, acknowledge: int) -> None:
     """The child: one new file after another, each acknowledged once `publish` has returned."""
     number = first
     while True:
-        path = music / f"{number}.wav"
-        if not path.exists():
-            write_wav(path, 5.0 + number % 5, seed=number)
+        path = record(music, number)
         [track] = publishing.publish([path], Settings(data=data))
         os.write(acknowledge, (track.track_root + "\n").encode())
         number += 1
@@ -44,6 +51,8 @@ def run_round(data: Path, music: Path, first: int, delay_s: float) -> list[str]:
         os.close(reading)
         try:
             publish_for_ever(data, music, first, writing)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(9)
     os.close(writing)
@@ -59,19 +68,29 @@ def run_round(data: Path, music: Path, first: int, delay_s: float) -> list[str]:
     return said.decode().split()
 
 
+def time_one(data: Path, music: Path) -> float:
+    """How long publishing takes on this machine as busy as it is: the moments of death are chosen by it."""
+    for number in (os.getpid() + 1_000_000, os.getpid() + 2_000_000):
+        path = record(music, number)
+        start = time.monotonic()
+        publishing.publish([path], Settings(data=data))
+    return time.monotonic() - start
+
+
 def main() -> None:
-    """Arguments: data folder, music folder, rounds, longest life in seconds, seed, "real" or "stand-in"."""
+    """Arguments: data folder, music folder, rounds, seed, "real" or "stand-in"."""
     data, music = Path(sys.argv[1]), Path(sys.argv[2])
-    rounds, longest_s, seed = int(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5])
-    if sys.argv[6] == "stand-in":
+    rounds, seed = int(sys.argv[3]), int(sys.argv[4])
+    if sys.argv[5] == "stand-in":
         publishing.ingest = StandInIngest(seconds=10)
     random.seed(seed)
     # The first recordings are there before the clock runs: writing them is not publishing.
     for number in range(10):
-        write_wav(music / f"{number}.wav", 5.0 + number % 5, seed=number)
+        record(music, number)
     acknowledged: list[str] = []
+    took_s = time_one(data, music)
     for _ in range(rounds):
-        acknowledged += run_round(data, music, len(set(acknowledged)), random.uniform(0, longest_s))
+        acknowledged += run_round(data, music, len(set(acknowledged)), random.uniform(0, 2 * took_s))
     print(json.dumps(sorted(set(acknowledged))))
 
 
