@@ -317,9 +317,7 @@ def _check_roots(manifest: Manifest) -> None:
     if track_root(hashes) != manifest.track_root:
         raise PeerFault("manifest_root", "The manifest's track root is not the root of its chunk hashes.")
     if manifest.preview_s is not None and manifest.preview_s > manifest.duration_s + 1:
-        raise PeerFault(
-            "manifest_field", "The manifest's preview is longer than the track.", field="preview_s"
-        )
+        raise PeerFault("manifest_field", "The manifest's preview is longer than the track.", field="preview_s")
 
 
 def _to_json(manifest: Manifest) -> dict[str, Any]:
