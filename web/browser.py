@@ -1,8 +1,8 @@
 """The browser as the player sees it: clocks, bytes, WebCrypto, HTTP, events. The only file that imports `js`.
 
-Large bytes stay in JavaScript: a `JsBytes` is a view of a buffer there, and only what is asked for with `bytes()`
-is copied. Nothing but `import js` may happen at module level here or in any module of `web`: the build takes a
-picture of the interpreter's memory, and a JavaScript object cannot be in it.
+Large bytes stay in JavaScript: a `JsBytes` is a view of a buffer there, and only what is asked for with
+`bytes()` is copied. Nothing but `import js` may happen at module level here or in any module of `web`: the
+build takes a picture of the interpreter's memory, and a JavaScript object cannot be in it.
 """
 
 import asyncio
@@ -121,12 +121,18 @@ def lasting_proxy(callback: Callable[..., Any]) -> Any:
 
 
 async def fetch_into(
-    url: str, target: JsBytes, *, byte_range: tuple[int, int] | None, on_progress: Callable[[int], None]
+    url: str,
+    target: JsBytes,
+    *,
+    byte_range: tuple[int, int] | None,
+    is_fresh: bool,
+    on_progress: Callable[[int], None],
 ) -> tuple[int, int]:
     """GET a body into a buffer that is as long as it must be; cancelling the task aborts the request.
 
     Args:
         byte_range: first and last byte wanted; None for the whole body.
+        is_fresh: past the browser's cache.
         on_progress: told how many bytes have come so far.
     Returns:
         The HTTP status, and how many bytes the body has; more than `len(target)` means that it is too long.
@@ -137,7 +143,9 @@ async def fetch_into(
     abort = js.AbortController.new()
     headers = {"range": f"bytes={byte_range[0]}-{byte_range[1]}"} if byte_range else {}
     try:
-        answer = await js.fetch(url, js_object(headers=headers, signal=abort.signal))
+        answer = await js.fetch(
+            url, js_object(headers=headers, signal=abort.signal, cache="reload" if is_fresh else "default")
+        )
         if answer.status not in (200, 206):
             abort.abort()
             return answer.status, 0
@@ -156,10 +164,6 @@ async def fetch_into(
     except asyncio.CancelledError:
         abort.abort()
         raise
-
-
-def open_socket(url: str, subprotocol: str) -> Any:
-    return js.WebSocket.new(url, subprotocol)
 
 
 # -- WebCrypto

@@ -1,7 +1,7 @@
 """One peer: an RTCPeerConnection, its data channel `digm.peer.1`, and the peer session that speaks on it.
 
-The session (digm.peer_session) decides what is said; this shell moves bytes, keeps its timer, and gives chunks that
-were verified to whoever asks for them.
+The session (digm.peer_session) decides what is said; this shell moves bytes, keeps its timer, and gives
+chunks that were verified to whoever asks for them.
 """
 
 import asyncio
@@ -179,7 +179,8 @@ class PeerLink:
                 self._uploads.pop(piece.request_id, None)
                 self._handle(session.tick(now_s()))
         deadline = session.next_deadline(now_s())
-        # A channel that is full, or an upload that has to wait for our own playback, is looked at again a bit later.
+        # A channel that is full, or an upload that has to wait for our own playback, is looked at again a bit
+        # later.
         self._timer.set(None if deadline is None else max(deadline, now_s() + 0.02))
 
     def _message(self, piece: Any) -> Any:

@@ -209,6 +209,8 @@ class Downloads:
         if self._running.pop(fetch.fetch_id, None) is None:
             return
         if digest != self._rendition.chunk_hashes[fetch.chunk]:
+            if fetch.source == GATEWAY:
+                self._gateway.was_wrong(self._rendition.chunk_hashes[fetch.chunk].hex())
             self._scheduler.wrong_hash(fetch.fetch_id, now_s())
             self.poll()
             return

@@ -1,8 +1,8 @@
 """Puts decrypted audio into the browser's media source, so that exactly what the artist encoded is heard.
 
-Encoder delay is taken away with the timestamp offset, delay and padding with the append window; FLAC has neither and
-is continuous sample for sample. MP3 has no times of its own: it runs in sequence mode, and the offset says where a
-piece begins. What to append is the player's decision.
+Encoder delay is taken away with the timestamp offset, delay and padding with the append window; FLAC has
+neither and is continuous sample for sample. MP3 has no times of its own: it runs in sequence mode, and the
+offset says where a piece begins. What to append is the player's decision.
 """
 
 from typing import Any

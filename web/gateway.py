@@ -27,9 +27,15 @@ class Gateway:
     def __init__(self, urls: list[str]) -> None:
         self._urls = [url.rstrip("/") for url in urls]
         self._current = 0
+        self._damaged: set[str] = set()
 
     def __bool__(self) -> bool:
         return bool(self._urls)
+
+    def was_wrong(self, chunk_hash: str) -> None:
+        """What came under this name was something else: the browser's own cache must not give it again."""
+        self._damaged.add(chunk_hash)
+        self._move_on()
 
     async def fetch(
         self,
@@ -54,6 +60,7 @@ class Gateway:
                 url,
                 chunk[start:end],
                 byte_range=None if is_whole else (start, end - 1),
+                is_fresh=chunk_hash in self._damaged,
                 on_progress=on_progress,
             )
         except Unavailable:

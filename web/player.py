@@ -1,7 +1,8 @@
 """One track in one page: checks it, unlocks it, has its chunks fetched, and feeds the audio element.
 
-The element (static/digm-player.js) owns play, pause, volume and the clock; this decides which bytes it gets. Every
-byte passes three gates: the manifest's signature and track root, the chunk's SHA-256 (web.downloads), the frame's tag.
+The element (static/digm-player.js) owns play, pause, volume and the clock; this decides which bytes it gets.
+Every byte passes three gates: the manifest's signature and track root, the chunk's SHA-256 (web.downloads),
+the frame's tag.
 """
 
 import asyncio
@@ -76,6 +77,7 @@ class Player:
         self._cache_bytes = 0
         self._stalls = 0
         self._has_played = False
+        self._missing: int | None = None
         self._swarm: Swarm | None = None
 
     def start(self) -> None:
@@ -228,16 +230,19 @@ class Player:
             self._audio.currentTime = rest_s
 
     def _on_chunk(self, chunk: int) -> None:
-        self._view.notice_over("no_source", "wrong_bytes")
+        if chunk == self._missing:
+            self._view.notice_over("no_source", "wrong_bytes")
         self._wake.set()
         self._tell_stats()
 
     def _on_trouble(self, trouble: NoSource) -> None:
+        self._missing = trouble.chunk
         reasons = set(trouble.reasons.values())
         if "wrong_hash" in reasons:
             self._view.notice(
                 "wrong_bytes",
-                "What came for this part is not what the artist published, so it is not played. Looking elsewhere …",
+                "What came for this part is not what the artist published, so it is not played. "
+                "Looking elsewhere …",
             )
         else:
             self._view.notice("no_source", "Nobody has the next part of this track right now. Trying again …")

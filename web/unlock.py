@@ -1,7 +1,7 @@
 """Keys and seals: opening the artist's grant (HPKE, RFC 9180), checking signatures, opening frames of audio.
 
-The private key of the page lives in WebCrypto and cannot leave it. Chunk keys exist here, in the page, for what the
-grant covers and for nothing else: what is not granted cannot be computed from what is.
+The private key of the page lives in WebCrypto and cannot leave it. Chunk keys exist here, in the page, for
+what the grant covers and for nothing else: what is not granted cannot be computed from what is.
 """
 
 import hmac

@@ -1,4 +1,4 @@
-"""Fixtures: the built player, a running DIGM with music in it, a cold Chromium, and a page with the player on it."""
+"""Fixtures: the built player, a running DIGM with music in it, a cold Chromium, a page to listen to."""
 
 import shutil
 import subprocess
@@ -45,6 +45,7 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Sam
     """Files to publish: name -> path, samples, rate, bits."""
     folder = tmp_path_factory.mktemp("music")
     cd, opus_rate, studio = plucked(60, 44_100, 16, 1), plucked(24, 48_000, 16, 2), plucked(24, 96_000, 24, 3)
+    free = plucked(60, 44_100, 16, 4)
     cd_wav = write_wav(folder / "strings.wav", cd, 44_100, 16)
     opus_wav = write_wav(folder / "strings48.wav", opus_rate, 48_000, 16)
     return {
@@ -53,7 +54,7 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Sam
         "m4a": (encode(cd_wav, folder / "strings.m4a", "aac", 160_000), cd, 44_100, 16),
         "opus": (encode(opus_wav, folder / "strings.opus", "libopus", 128_000), opus_rate, 48_000, 16),
         "wav": (write_wav(folder / "studio.wav", studio, 96_000, 24), studio, 96_000, 24),
-        "preview": (encode(cd_wav, folder / "preview.flac", "flac"), cd, 44_100, 16),
+        "preview": (write_wav(folder / "preview.wav", free, 44_100, 16), free, 44_100, 16),
     }
 
 
@@ -66,9 +67,7 @@ def stack(built_player: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(scope="session")
-def recordings(
-    stack: Stack, music: dict[str, tuple[Path, Samples, int, int]]
-) -> dict[str, Recording]:
+def recordings(stack: Stack, music: dict[str, tuple[Path, Samples, int, int]]) -> dict[str, Recording]:
     """Everything published, everything running."""
     published = {}
     for name, (path, samples, rate, bits) in music.items():

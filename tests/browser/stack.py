@@ -93,9 +93,21 @@ class Stack:
                 assert time.monotonic() < deadline, f"not ready: {self.log(name)}"
                 time.sleep(0.1)
 
-    def _answers(self, name: str) -> bool:
+    def wait_until_alive(self) -> None:
+        """Until everything that was started answers, playable or not."""
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        for name in self.running:
+            while not self._answers(name, "healthz"):
+                assert time.monotonic() < deadline, f"not alive: {self.log(name)}"
+                time.sleep(0.1)
+        if "artist" in self.running:
+            while "vault_linked" not in self.log("hub"):
+                assert time.monotonic() < deadline, f"no vault: {self.log('artist')}"
+                time.sleep(0.1)
+
+    def _answers(self, name: str, path: str = "readyz") -> bool:
         try:
-            with urllib.request.urlopen(f"http://localhost:{self.ports[name]}/readyz", timeout=2) as answer:
+            with urllib.request.urlopen(f"http://localhost:{self.ports[name]}/{path}", timeout=2) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False

@@ -1,6 +1,7 @@
 """Runs inside Pyodide at build time: find the modules in use, compile them, write them into a stored zip.
 
-Compiling in the very interpreter that will load them is what makes the byte code valid: CPython's own would not be.
+Compiling in the very interpreter that will load them is what makes the byte code valid: CPython's own would
+not be.
 """
 
 import _imp
@@ -10,7 +11,8 @@ import sys
 import zipfile
 from pathlib import Path
 
-# Imported lazily by the standard library when something goes wrong or a text is decoded: they must be there too.
+# Imported lazily by the standard library when something goes wrong or a text is decoded: they must be there
+# too.
 LAZY_MODULES = (
     "traceback",
     "tokenize",
