@@ -1,9 +1,8 @@
 """Messages of `GET /signal` (WebSocket, subprotocol `digm.signal.1`), decoded and checked, for hub and peers.
 
 JSON text, one object a message, at most 64 KiB, `{"type": "join", ...}`. Unknown fields are ignored, unknown
-types and anything out of bounds are a PeerFault with a code. SDP is only looked at as far as needed to let nothing
-but a data channel through. The session that a peer keeps with the hub is digm.signalling_client; the hub's half
-is hub/signalling.
+types and anything out of bounds are a PeerFault with a code. The session that a peer keeps with the hub is
+digm.signalling_client; the hub's half is hub/signalling; SDP is digm.sdp's.
 """
 
 import json
@@ -14,15 +13,13 @@ from typing import Any
 
 from digm.errors import CallerFault, PeerFault
 from digm.ids import is_hex_id
+from digm.sdp import check_candidate, check_sdp
 
 SUBPROTOCOL = "digm.signal.1"
 VERSION = "1"
 HELLO_CONTEXT = b"digm/1 hello"  # Ed25519 signs this and the hub's nonce
 
 MAX_MESSAGE_BYTES = 65_536
-MAX_SDP_BYTES = 16_384
-MAX_CANDIDATE_BYTES = 1_024
-MAX_CANDIDATES = 64  # of one side of one connection: a laptop with VPNs has a dozen
 MAX_PEERS = 10
 MAX_ICE_SERVERS = 8
 MAX_TOKEN_CHARS = 128
@@ -271,8 +268,9 @@ def _sdp(value: Any) -> str:
 def _candidate(value: Any) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str) or len(_utf8(value)) > MAX_CANDIDATE_BYTES or "\n" in value or "\r" in value:
-        raise PeerFault("candidate_bad", f"A candidate is one line of at most {MAX_CANDIDATE_BYTES} bytes.")
+    if not isinstance(value, str):
+        raise PeerFault("candidate_bad", "A candidate is text, or null at the end of them.")
+    check_candidate(value)
     return value
 
 
@@ -354,25 +352,6 @@ def decode_from_peer(text: str) -> Message:
 def decode_from_hub(text: str) -> Message:
     """Read what the hub sent to a peer. Raises PeerFault as `decode_from_peer`."""
     return _decode(text, FROM_HUB)
-
-
-def check_sdp(sdp: str) -> None:
-    """Let through a description of exactly one data channel section.
-
-    Raises:
-        PeerFault: `sdp_too_long`, `sdp_malformed`, `sdp_media` (audio, video or several sections).
-    """
-    if len(sdp) > MAX_SDP_BYTES or len(_utf8(sdp)) > MAX_SDP_BYTES:
-        raise PeerFault("sdp_too_long", f"A session description has at most {MAX_SDP_BYTES} bytes.")
-    # Split only where SDP parsers do: a form feed must not hide a section from us that aiortc then sees.
-    lines = sdp.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    if lines[0] != "v=0":
-        raise PeerFault("sdp_malformed", "A session description starts with v=0.")
-    sections = [line for line in lines if line.lstrip().startswith("m=")]
-    if len(sections) != 1 or not re.match(r"m=application \d+ [A-Z/]*SCTP webrtc-datachannel$", sections[0]):
-        raise PeerFault("sdp_media", "Only one data channel section may be described.")
-    if sum(line.startswith("a=candidate:") for line in lines) > MAX_CANDIDATES:
-        raise PeerFault("sdp_malformed", f"A session description has at most {MAX_CANDIDATES} candidates.")
 
 
 def _decode(text: str, allowed: tuple[type, ...]) -> Message:

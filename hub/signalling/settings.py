@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from digm.signalling import MAX_CANDIDATES, MAX_MESSAGE_BYTES, MAX_PEERS
+from digm.sdp import MAX_CANDIDATES
+from digm.signalling import MAX_MESSAGE_BYTES, MAX_PEERS
 
 
 @dataclass(frozen=True)

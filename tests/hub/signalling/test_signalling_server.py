@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestServer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from digm import signalling as messages
+from digm.sdp import MAX_CANDIDATES
 from digm.signalling import SUBPROTOCOL, hello_message
 from digm.signalling_client import Ready, Refused, SignallingClient
 from hub.config import Settings
@@ -208,7 +209,7 @@ async def test_more_candidates_than_a_connection_has_are_refused(house: House) -
     seed, page = await house.peer(), await house.peer()
     await seed.enter(house.token())
     await page.enter(house.token())
-    for _ in range(messages.MAX_CANDIDATES + 1):
+    for _ in range(MAX_CANDIDATES + 1):
         page.client.candidate(TRACK.hex(), seed.id, "candidate:1 1 udp 1 10.0.0.1 9 typ host")
     await page.flush()
     refused = await page.event()
