@@ -1,0 +1,184 @@
+"""`digm up`: one command, everything runs, and everything ends with it."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from hub.pages.static import StaticFiles
+from tests.hub.house import publish_track
+
+pytestmark = pytest.mark.skipif(
+    StaticFiles().assets() is None, reason="the player is not built (npm run build)"
+)
+PROCESSES = ("hub", "gateway", "seed", "artist")
+READY_WITHIN_S = 90
+STOPS_WITHIN_S = 15
+
+
+def four_free_ports() -> int:
+    """The first of four ports in a row that are free."""
+    while True:
+        with contextlib.ExitStack() as stack:
+            first = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+            try:
+                for port in range(first + 1, first + 4):
+                    stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            except (OSError, OverflowError):
+                continue
+            return first
+
+
+class Up:
+    """A running `digm up`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int, lines: list[str]) -> None:
+        self.process, self.port, self.lines = process, port, lines
+
+    def children(self) -> dict[str, int]:
+        """Name and process id of what it started."""
+        found = {}
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, ValueError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if parent == self.process.pid and b"hub.cli" in words:
+                    found[words[words.index(b"hub.cli") + 1].decode()] = int(entry.name)
+        return found
+
+
+@contextlib.asynccontextmanager
+async def up(data: Path) -> AsyncIterator[Up]:
+    """Start it and wait for its last line."""
+    port = four_free_ports()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "hub.cli", "up", "--port", str(port), "--data", str(data)),
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    lines: list[str] = []
+    try:
+        async with asyncio.timeout(READY_WITHIN_S):
+            while not lines or not lines[-1].startswith("Listen at"):
+                line = await process.stdout.readline()
+                assert line, lines
+                lines.append(line.decode().rstrip())
+        yield Up(process, port, lines)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        async with asyncio.timeout(STOPS_WITHIN_S):
+            await process.wait()
+
+
+async def all_gone(processes: list[int]) -> None:
+    async with asyncio.timeout(STOPS_WITHIN_S):
+        while any(Path(f"/proc/{number}").exists() for number in processes):
+            await asyncio.sleep(0.05)
+
+
+async def test_it_plays_demo_music_on_a_fresh_start_and_ends_without_orphans(tmp_path: Path) -> None:
+    async with up(tmp_path / "data") as running:
+        assert running.lines[-1] == f"Listen at http://localhost:{running.port}/"
+        async with aiohttp.ClientSession(f"http://localhost:{running.port}") as session:
+            async with session.get("/readyz") as answer:
+                assert answer.status == 200
+            async with session.get("/api/tracks") as answer:
+                titles = [track["title"] for track in (await answer.json())["tracks"]]
+        children = running.children()
+        assert set(children) == set(PROCESSES)
+        running.process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(STOPS_WITHIN_S):
+            assert await running.process.wait() == 0
+        await all_gone(list(children.values()))
+    assert titles == ["Prelude in C major, BWV 846", "Gymnopédie No. 1"]
+    assert not (tmp_path / "data" / "demo").exists()
+
+
+async def test_a_crashed_process_is_started_again(tmp_path: Path) -> None:
+    publish_track(tmp_path)
+    async with up(tmp_path) as running:
+        before = running.children()
+        os.kill(before["gateway"], signal.SIGKILL)
+        async with asyncio.timeout(30), aiohttp.ClientSession() as session:
+            while True:
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with session.get(f"http://localhost:{running.port + 1}/healthz") as answer:
+                        if answer.status == 200 and running.children().get("gateway") != before["gateway"]:
+                            break
+                await asyncio.sleep(0.05)
+
+
+async def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
+    publish_track(tmp_path)
+    async with up(tmp_path) as running:
+        children = running.children()
+        running.process.kill()
+        await all_gone(list(children.values()))
+
+
+async def test_what_is_dropped_into_the_inbox_is_published(tmp_path: Path) -> None:
+    publish_track(tmp_path)
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox" / "not music.flac").write_text("no")
+    async with up(tmp_path):
+        refused = tmp_path / "inbox" / "refused"
+        async with asyncio.timeout(30):
+            while not (refused / "not music.flac.txt").exists():
+                await asyncio.sleep(0.05)
+        assert (refused / "not music.flac").exists()
+        assert "not music.flac" in (refused / "not music.flac.txt").read_text()
+
+
+async def refusal(*arguments: str, **variables: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "hub.cli", "up", *arguments),
+        env={**os.environ, **variables},
+        stderr=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    async with asyncio.timeout(30):
+        _, said = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, said.decode()
+
+
+async def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        status, said = await refusal("--port", port, "--data", str(tmp_path))
+    assert (status, said) == (2, f"Port {port} is already in use on 127.0.0.1; choose another one.\n")
+
+
+async def test_a_data_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    status, said = await refusal("--port", str(four_free_ports()), "--data", str(tmp_path / "file" / "data"))
+    assert status == 2
+    assert said.count("\n") == 1
+    assert "cannot be written" in said
+
+
+async def test_two_of_them_do_not_share_one_data_folder(tmp_path: Path) -> None:
+    publish_track(tmp_path)
+    async with up(tmp_path):
+        status, said = await refusal("--port", str(four_free_ports()), "--data", str(tmp_path))
+    assert status == 2
+    assert "already running" in said
+
+
+async def test_a_process_that_refuses_its_settings_ends_everything_with_its_sentence(tmp_path: Path) -> None:
+    publish_track(tmp_path)
+    status, said = await refusal(
+        "--port", str(four_free_ports()), "--data", str(tmp_path), **{"DIGM_VAULT_PASSPHRASE": "not the one"}
+    )
+    assert status == 2
+    assert said.count("\n") == 1
+    assert "vault" in said.lower()
