@@ -86,9 +86,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 256 * 1024 * 1024
     gateway_cert: Annotated[Path | None, Meta(description="TLS certificate chain of the gateway (PEM).")] = None
     gateway_key: Annotated[Path | None, Meta(description="TLS private key of the gateway (PEM).")] = None
-    opus_bit_rate: Annotated[
-        int, Meta(ge=16_000, le=512_000, description="Bit rate of the Opus rendition, in bits per second.")
-    ] = 128_000
     log_level: Annotated[str, Meta(description="debug, info, warning or error.")] = "info"
 
     def __post_init__(self) -> None:
