@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 PROCESSES = ("hub", "gateway", "seed", "artist")
 READY_WITHIN_S = 90
 STOPS_WITHIN_S = 15
-WRONG_PASSPHRASE = "not the one"
+NOT_THE_ONE = "not the one"
 
 
 def four_free_ports() -> int:
@@ -178,7 +178,7 @@ async def test_two_of_them_do_not_share_one_data_folder(tmp_path: Path) -> None:
 async def test_a_process_that_refuses_its_settings_ends_everything_with_its_sentence(tmp_path: Path) -> None:
     publish_track(tmp_path)
     status, said = await refusal(
-        "--port", str(four_free_ports()), "--data", str(tmp_path), DIGM_VAULT_PASSPHRASE=WRONG_PASSPHRASE
+        "--port", str(four_free_ports()), "--data", str(tmp_path), DIGM_VAULT_PASSPHRASE=NOT_THE_ONE
     )
     assert status == 2
     assert said.count("\n") == 1
