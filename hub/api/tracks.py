@@ -156,4 +156,6 @@ async def cover(request: web.Request) -> web.Response:
 async def vault(request: web.Request) -> web.WebSocketResponse:
     """The artist process's WebSocket."""
     services = request.app[SERVICES]
-    return await services.vaults.serve(request, dialled_host(request, services.settings))
+    settings = services.settings
+    client = addresses_of(request, settings).client
+    return await services.vaults.serve(request, dialled_host(request, settings), client)

@@ -32,13 +32,15 @@ from hub.granting.messages import (
     encode,
     hello_bytes,
 )
+from hub.granting.rate import address_group
 from hub.metrics import VAULT_LINKS
 
 log = structlog.get_logger()
 ANSWER_TIMEOUT_S = 5.0
 HELLO_TIMEOUT_S = 5.0
 HEARTBEAT_S = 20.0
-MAX_LINKS = 256
+MAX_LINKS = 10_000
+MAX_LINKS_PER_ADDRESS = 16  # keys are free to make, so the address is what is counted
 MAX_LINKS_PER_ARTIST = 4
 MAX_PENDING = 64  # grants asked of one artist process at once; more listeners are told to come back
 
@@ -83,7 +85,7 @@ class VaultLinks:
 
     def __init__(self) -> None:
         self._links: dict[str, list[VaultLink]] = {}
-        self._open: set[web.WebSocketResponse] = set()
+        self._open: dict[web.WebSocketResponse, str] = {}
         self._ids = itertools.count(1)
 
     def is_connected(self, artist_key: str) -> bool:
@@ -114,20 +116,22 @@ class VaultLinks:
         finally:
             link.pending.pop(request_id, None)
 
-    async def serve(self, request: web.Request, host: str) -> web.WebSocketResponse:
+    async def serve(self, request: web.Request, host: str, client: str) -> web.WebSocketResponse:
         """Serve one WebSocket on `/vault` until it ends.
 
         Args:
             host: the host as the artist dialled it; it is part of what the artist signs.
+            client: the artist's address.
         """
         socket = web.WebSocketResponse(
             protocols=(SUBPROTOCOL,), heartbeat=HEARTBEAT_S, max_msg_size=MAX_MESSAGE_BYTES, compress=False
         )
         await socket.prepare(request)
-        if len(self._open) >= MAX_LINKS:
+        group = address_group(client)
+        if len(self._open) >= MAX_LINKS or [*self._open.values()].count(group) >= MAX_LINKS_PER_ADDRESS:
             await socket.close(code=1013, message=b"too many vault links")
             return socket
-        self._open.add(socket)
+        self._open[socket] = group
         try:
             await self._serve_link(socket, host)
         except DigmError as error:
@@ -138,7 +142,7 @@ class VaultLinks:
         except TimeoutError:
             await socket.close(code=1008, message=b"hello_timeout")
         finally:
-            self._open.discard(socket)
+            del self._open[socket]
         return socket
 
     async def _serve_link(self, socket: web.WebSocketResponse, host: str) -> None:

@@ -101,7 +101,7 @@ async def track(request: web.Request) -> web.Response:
     static_files = request.app[SERVICES].static
     embed_code = (
         f'<iframe src="{addresses.hub}/embed/{shown["track_root"]}" width="100%" height="{EMBED_HEIGHT}" '
-        'sandbox="allow-scripts" allow="autoplay" loading="lazy" title="DIGM player"></iframe>'
+        'sandbox="allow-scripts" allow="autoplay" loading="lazy" frameborder="0" title="DIGM player"></iframe>'
     )
     return render(
         "track.html",

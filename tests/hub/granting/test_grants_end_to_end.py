@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from digm.grants import GRANT_INFO, Grant, decode_grant, preview_chunks, signed_part
 from digm.keys import chunk_key
 from hub.granting.issue import GrantIssuer
-from hub.granting.links import VaultLinks
+from hub.granting.links import MAX_LINKS_PER_ADDRESS, VaultLinks
 from hub.granting.messages import SUBPROTOCOL, hello_bytes
 from hub.granting.vault_link import VaultLink
 from hub.publishing.vault import FILE_NAME, Vault
@@ -216,6 +216,20 @@ async def test_an_artist_key_must_be_proven_to_this_very_hub(tmp_path: Path) -> 
 async def test_nonsense_on_the_vault_link_ends_it(tmp_path: Path, message: object) -> None:
     async with hub_over(tmp_path) as hub:
         assert await say(hub, message) == [{"type": "bye", "code": "bad_message"}]
+
+
+async def test_one_address_cannot_take_every_vault_link(tmp_path: Path) -> None:
+    async with (
+        hub_over(tmp_path) as hub,
+        aiohttp.ClientSession() as session,
+        contextlib.AsyncExitStack() as held,
+    ):
+        for _ in range(MAX_LINKS_PER_ADDRESS):
+            socket = await held.enter_async_context(session.ws_connect(hub.make_url("/vault")))
+            assert (await socket.receive_json())["type"] == "challenge"
+        one_more = await held.enter_async_context(session.ws_connect(hub.make_url("/vault")))
+        await one_more.receive()
+        assert one_more.close_code == 1013
 
 
 async def test_an_artist_who_does_not_answer_is_not_waited_for_for_ever(
