@@ -15,6 +15,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import digm
+import hub
 from hub.media.model import IngestLimits
 
 # linux/prctl.h
@@ -102,9 +104,10 @@ def confine_files(readable: Iterable[Path], writable: Path) -> bool:
     if ruleset < 0:
         return False
     try:
-        installation = {sys.prefix, sys.base_prefix, *sys.path, str(Path(os.__file__).parent)}
-        for folder in installation:
-            _allow(libc, ruleset, Path(folder), _READ)
+        # Not sys.path: a checkout is on it as a whole, with whatever else lies there.
+        packages = (Path(module.__file__).parent for module in (os, digm, hub) if module.__file__)
+        for folder in (Path(sys.prefix), Path(sys.base_prefix), *packages):
+            _allow(libc, ruleset, folder, _READ)
         for path in readable:
             _allow(libc, ruleset, path, _READ)
         _allow(libc, ruleset, writable, (_WRITE | _TRUNCATE_ABI_3) & handled)

@@ -100,8 +100,14 @@ def _open_container(file: BinaryIO, demuxer: str) -> InputContainer:
         options["max_size"] = str(_PCM_PACKET_BYTES)
     try:
         # By descriptor: the very file that was recognised, whatever its name means to a program.
-        return av.open(f"file:/dev/fd/{file.fileno()}", "r", format=demuxer, container_options=options)
-    except (av.error.InvalidDataError, av.error.EOFError, UnicodeDecodeError) as error:
+        return av.open(
+            f"file:/dev/fd/{file.fileno()}",
+            "r",
+            format=demuxer,
+            container_options=options,
+            metadata_errors="replace",
+        )
+    except (av.error.InvalidDataError, av.error.EOFError) as error:
         raise MediaFault("damaged_file", what="its header cannot be read") from error
 
 

@@ -3,8 +3,10 @@
 import hashlib
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from mutagen.id3 import ID3, TIT2
 
 from tests.hub.media.conftest import Read
 from tests.hub.media.sounds import (
@@ -151,6 +153,32 @@ def test_a_name_that_lies_about_the_format_does_no_harm(tmp_path: Path, read: Re
     path = render(tmp_path / "a.flac", music(SOME), RATE, "-c:a", "flac")
     renamed = path.rename(tmp_path / "a.mp3")
     assert read(renamed).source_codec == "flac"
+
+
+def test_an_id3_tag_in_front_of_a_flac_does_no_harm(tmp_path: Path, read: Read) -> None:
+    path = render(tmp_path / "a.flac", music(SOME), RATE, "-c:a", "flac", "-sample_fmt", "s16")
+    tag = ID3()
+    tag.add(TIT2(encoding=3, text="In front"))
+    tag.save(tmp_path / "tag")
+    tagged = path_with(tmp_path / "b.flac", (tmp_path / "tag").read_bytes() + path.read_bytes())
+    track = read(tagged)
+    assert (track.source_codec, track.duration_s) == ("flac", SOME / RATE)
+    assert np.array_equal(integers(best(track)), ffmpeg_decodes(path, "s16"))
+
+
+def test_flac_with_thirty_two_bits_is_encoded_anew_with_twenty_four(tmp_path: Path, read: Read) -> None:
+    path = tmp_path / "a.flac"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(
+            "flac", rate=RATE, layout="stereo", format="s32", options={"strict": "-2"}
+        )
+        there = quantised(music(SOME), 32)
+        frame = av.AudioFrame.from_ndarray(there.reshape(1, -1), "s32", "stereo")
+        frame.sample_rate = RATE
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    track = read(path)
+    assert best(track).config.bits == 24
+    assert np.abs(integers(best(track)) - (there.astype(np.int64) >> 8)).max() <= 1
 
 
 def test_one_sample_is_a_recording(tmp_path: Path, read: Read) -> None:

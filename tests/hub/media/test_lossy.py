@@ -84,6 +84,21 @@ def test_raw_adts_gets_the_configuration_that_mp4_needs(tmp_path: Path, read: Re
     assert lag(played(rendition), original) == 1024
 
 
+def test_an_id3_tag_in_front_of_adts_does_no_harm(tmp_path: Path, read: Read) -> None:
+    options = ["-c:a", "aac", "-f", "adts", "-write_id3v2", "1", "-metadata", "title=In front"]
+    track = read(render(tmp_path / "a.aac", music(SOME), RATE, *options))
+    assert (track.source_codec, track.tags.title) == ("aac", "In front")
+
+
+def test_an_mp3_that_was_cut_out_of_another_is_taken_although_its_first_frames_lean_on_what_is_gone(
+    tmp_path: Path, read: Read
+) -> None:
+    whole = best(read(render(tmp_path / "a.mp3", music(SOME), RATE, "-c:a", "libmp3lame", "-q:a", "2")))
+    frames = [sample.payload for sample in whole.samples()][20:40]
+    rendition = best(read(path_with(tmp_path / "b.mp3", b"".join(frames))))
+    assert [sample.payload for sample in rendition.samples()] == frames
+
+
 def test_the_frame_with_the_xing_tag_is_not_sound(tmp_path: Path, read: Read) -> None:
     path = render(tmp_path / "a.mp3", music(SOME), RATE, "-c:a", "libmp3lame")
     frames = list(best(read(path)).samples())

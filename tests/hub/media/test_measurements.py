@@ -131,6 +131,6 @@ def test_memory_does_not_grow_with_the_recording(tmp_path: Path, workdir: Path) 
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
         return int(said[0]) + int(said[1])
 
-    short, long = kilobytes(10), kilobytes(1800)
+    short, long = kilobytes(10), kilobytes(900)
     assert long < 300 << 10
     assert long < 1.15 * short

@@ -146,6 +146,14 @@ def test_riff_info_is_read_too(tmp_path: Path, read: Read) -> None:
     assert (tags.title, tags.artist, tags.year) == ("A song", "Somebody", 2001)
 
 
+def test_tags_in_an_old_encoding_do_no_harm(tmp_path: Path, read: Read) -> None:
+    metadata = ["-metadata", "title=Traumerei", "-metadata", "artist=Schumann"]
+    path = render(tmp_path / "a.wav", music(SOME), RATE, *metadata, "-c:a", "pcm_s16le")
+    data = path.read_bytes().replace(b"Traumerei", b"Tr\xe4umerei")
+    tags = read(path_with(tmp_path / "b.wav", data)).tags
+    assert (tags.title, tags.artist) == ("Tr\N{REPLACEMENT CHARACTER}umerei", "Schumann")
+
+
 def test_the_title_falls_back_to_the_name_of_the_file(tmp_path: Path, read: Read) -> None:
     path = write_wav(tmp_path / "03 Träumerei.wav", quantised(music(SOME), 16), RATE, 16)
     assert read(path).tags == Tags(title="03 Träumerei")
