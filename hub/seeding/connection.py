@@ -21,6 +21,7 @@ from hub.seeding.chunk_cache import ChunkCache
 from hub.seeding.ice import usable_candidate, without_unusable_candidates
 from hub.seeding.library import SeedTrack
 from hub.seeding.metrics import FAULTS, REQUESTS, UPLOADED
+from hub.seeding.sctp import bound_slow_start
 from hub.seeding.settings import SeedLimits
 
 log = structlog.get_logger()
@@ -137,6 +138,7 @@ class SeedConnection:
             return
         giving, track = self._giving, self._track
         self._channel = channel
+        bound_slow_start(self._connection)
         self._session = PeerSession(
             track.track_root, track.renditions, track.held, time.monotonic(),
             settings=giving.session, bucket=giving.bucket,

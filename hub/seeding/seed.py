@@ -8,6 +8,7 @@ from hub.config import Settings
 from hub.lifecycle import health_server
 from hub.seeding.ice import offer_loopback
 from hub.seeding.peer import SeedingPeer
+from hub.seeding.sctp import quicken_retransmission
 from hub.storage.catalogue import Catalogue
 
 log = structlog.get_logger()
@@ -16,6 +17,7 @@ log = structlog.get_logger()
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Seed the data folder until `stop` is set, then drain."""
     offer_loopback(settings.ice_loopback)
+    quicken_retransmission()
     catalogue = await asyncio.to_thread(Catalogue.open, settings.data)
     try:
         peer = SeedingPeer(settings, catalogue)

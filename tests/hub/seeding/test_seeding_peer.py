@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import inspect
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription, rtcsctptransport
 
 from digm import signalling as messages
 from digm.errors import Unavailable
@@ -20,6 +21,7 @@ from hub.config import Settings
 from hub.seeding.chunk_cache import ChunkCache
 from hub.seeding.ice import offer_loopback, usable_candidate, without_unusable_candidates
 from hub.seeding.peer import SeedingPeer
+from hub.seeding.sctp import bound_slow_start, quicken_retransmission
 from hub.seeding.settings import SeedLimits
 from hub.signalling import add_signalling
 from hub.signalling.tokens import load_swarm_secret, swarm_token
@@ -235,6 +237,22 @@ async def test_askers_of_one_chunk_share_one_read_and_damage_is_not_remembered(t
     assert await cache.read(other) == b"another"
     await cache.read(name)
     assert len(reads) == 4  # 7 + 7 bytes do not fit into 10
+
+
+async def test_what_is_set_inside_aiortc_is_still_there(monkeypatch) -> None:
+    for name in ("SCTP_RTO_MIN", "SCTP_RTO_INITIAL"):
+        monkeypatch.setattr(rtcsctptransport, name, getattr(rtcsctptransport, name))
+    quicken_retransmission()
+    connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    connection.createDataChannel("any")
+    assert connection.sctp is not None
+    assert connection.sctp._rto == 1.0
+    source = inspect.getsource(rtcsctptransport)
+    assert "max(SCTP_RTO_MIN, min(" in source
+    assert "self._cwnd <= self._ssthresh" in source
+    bound_slow_start(connection)
+    assert connection.sctp._ssthresh == 65_536
+    await connection.close()
 
 
 def test_candidates_that_cannot_be_used_are_left_out() -> None:
