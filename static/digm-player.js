@@ -3,6 +3,7 @@
 // muted, readyState and their events) and adds `stats` and the event `digm-error` ({code, message}).
 // Python (web/) finds, checks, unlocks and feeds the audio; this file shows the player at once and keeps out of the way.
 
+import { FirstSound } from './digm-first-sound.js';
 import { PlayerError, begin } from './digm-head-start.js';
 import { connectMediaSession } from './digm-media-session.js';
 import { pythonStart, startPython } from './digm-python.js';
@@ -57,6 +58,9 @@ export class DigmPlayer extends HTMLElement {
   }
 
   connectedCallback() {
+    // What the page says of the track is shown until the hub is asked; the manifest replaces both.
+    const { title, artist } = this.dataset;
+    if (title) this.#surface.describe({ title, artist });
     if (this.preload !== 'none') queueMicrotask(() => this.#load());
     else this.#surface.invite();
   }
@@ -132,11 +136,12 @@ export class DigmPlayer extends HTMLElement {
     this.#audio.disableRemotePlayback = true; // ManagedMediaSource asks for it
     this.#audio.src = URL.createObjectURL(source);
     this.#headStart = begin(this.track, this.hub);
+    const firstSound = new FirstSound(this.#headStart, this.track, source);
     this.#surface.starting();
     this.#headStart.details.then((details) => {
       if (generation === this.#generation) this.#describe(details);
     }, () => {});
-    this.#open(generation, source).catch((error) => {
+    this.#open(generation, source, firstSound).catch((error) => {
       if (generation === this.#generation) this.#failWith(error);
     });
     if (!hasPeerConnections()) {
@@ -145,20 +150,29 @@ export class DigmPlayer extends HTMLElement {
   }
 
   /** Wait for Python, hand everything over. What the hub refuses is said at once, Python or not. */
-  async #open(generation, source) {
+  async #open(generation, source, firstSound) {
     const headStart = this.#headStart;
     Promise.all([headStart.details, headStart.keys, headStart.manifest, headStart.grant]).catch((error) => {
       if (generation === this.#generation) this.#failWith(error);
     });
-    const boot = await startPython((done) => this.#surface.progress(done));
+    const boot = await startPython((done) => this.#surface.progress(done), this.#firstSoundOf(firstSound));
     if (generation !== this.#generation || this.#error?.fatal) return;
     this.#python = boot.open_player({
       track: this.track,
       audio: this.#audio,
       source,
       begun: headStart,
+      firstSound,
       report: (kind, value) => generation === this.#generation && this.#hear(kind, value),
     });
+  }
+
+  /** Settles when music begins, or could: when the head start is through, or has failed. */
+  async #firstSoundOf(firstSound) {
+    await firstSound.ready;
+    const audio = this.#audio;
+    if (!audio.buffered.length || (audio.paused && audio.readyState > 2) || audio.currentTime > 0) return;
+    await new Promise((resolve) => { audio.addEventListener(audio.paused ? 'canplay' : 'playing', resolve, { once: true }); });
   }
 
   /** End everything that fetches; what is buffered stays. */

@@ -24,20 +24,24 @@ let starting = null;
 /** How Python came up, for `stats` and tests: "snapshot" or "bundle", and when. */
 export const pythonStart = { path: '', began_ms: 0, ready_ms: 0 };
 
+// Waking Python keeps the page's only thread busy for 0.3 s: the first sound goes first, if it comes this soon.
+const PATIENCE_MS = 800;
+
 /**
  * Start Python, or share the one that is starting.
  * @param {(done: number) => void} [onProgress] told 0..1 as the parts arrive.
+ * @param {Promise<any>} [first] what to let pass before the long work on the main thread.
  * @returns {Promise<Boot>}
  */
-export function startPython(onProgress = () => {}) {
-  starting ??= start(onProgress).catch((error) => {
+export function startPython(onProgress = () => {}, first = Promise.resolve()) {
+  starting ??= start(onProgress, first).catch((error) => {
     starting = null; // the next press of play tries again
     throw error;
   });
   return starting;
 }
 
-async function start(onProgress) {
+async function start(onProgress, first) {
   pythonStart.began_ms = performance.now();
   const steps = 4;
   let done = 0;
@@ -53,6 +57,8 @@ async function start(onProgress) {
   const { loadPyodide } = step(await import(new URL('pyodide.mjs', LOADER).href));
   const createPyodideModule = (await machine).default;
   const common = { indexURL: LOADER.href, lockFileContents: NO_PACKAGES, createPyodideModule };
+  await memory.catch(() => {});
+  await Promise.race([first, new Promise((resolve) => { setTimeout(resolve, PATIENCE_MS); })]);
   let pyodide;
   try {
     pyodide = await loadPyodide({ ...common, stdLibURL: EMPTY_ZIP, _loadSnapshot: memory });

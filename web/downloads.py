@@ -78,6 +78,14 @@ class Downloads:
             self._tasks = None
             self._timer.stop()
 
+    async def adopt(self, chunk: int, data: JsBytes) -> bool:
+        """Let in a chunk of the head start, through the same gate. False: it is wrong."""
+        if await browser.sha256(data) != self._rendition.chunk_hashes[chunk]:
+            return False
+        self._let_in(chunk, data, "gateway")
+        self._scheduler.hold(chunk)
+        return True
+
     def poll(self) -> None:
         """Ask the scheduler what to do; after everything that it was told."""
         if self._tasks is None:
@@ -214,14 +222,16 @@ class Downloads:
             self._scheduler.wrong_hash(fetch.fetch_id, now_s())
             self.poll()
             return
-        origin = "gateway" if fetch.source == GATEWAY else "peer"
-        self.bytes_by_source[origin] += len(running.data)
-        self.origins[fetch.chunk] = origin
-        for rendition, evicted in self._cache.put(self._rendition.id, fetch.chunk, running.data):
-            if rendition == self._rendition.id:
-                self._scheduler.drop(evicted)
+        self._let_in(fetch.chunk, running.data, "gateway" if fetch.source == GATEWAY else "peer")
         self._scheduler.verified(fetch.fetch_id, now_s())
-        if self.swarm is not None:
-            self.swarm.announce(self._rendition.id, fetch.chunk)
         self._on_chunk(fetch.chunk)
         self.poll()
+
+    def _let_in(self, chunk: int, data: JsBytes, origin: str) -> None:
+        self.bytes_by_source[origin] += len(data)
+        self.origins[chunk] = origin
+        for rendition, evicted in self._cache.put(self._rendition.id, chunk, data):
+            if rendition == self._rendition.id:
+                self._scheduler.drop(evicted)
+        if self.swarm is not None:
+            self.swarm.announce(self._rendition.id, chunk)

@@ -27,17 +27,20 @@ class Feeder:
     Args:
         audio: the HTMLAudioElement.
         source: its MediaSource, open or about to be.
+        buffer: a SourceBuffer that the head start opened; None: there is none yet.
     """
 
-    def __init__(self, audio: Any, source: Any, rendition: Rendition) -> None:
+    def __init__(self, audio: Any, source: Any, rendition: Rendition, buffer: Any = None) -> None:
         self._audio = audio
         self._source = source
         self._rendition = rendition
-        self._buffer: Any = None
+        self._buffer = buffer
         self._is_sequence = rendition.config.codec == "mp3"
 
     async def open(self) -> None:
         """Make the source buffer and give it the init segment. The duration is set before anyone can seek."""
+        if self._buffer is not None:
+            return
         if self._source.readyState != "open":
             await browser.next_event(self._source, "sourceopen")
         self._buffer = self._source.addSourceBuffer(self._rendition.config.mime)

@@ -10,7 +10,7 @@ import random
 from typing import Any
 
 from digm import peer_events as events
-from digm.errors import DigmError, Unavailable
+from digm.errors import DigmError, PeerFault, Unavailable
 from digm.grants import Grant, SealedGrant
 from digm.json_reader import JsonReader
 from digm.manifest import Manifest, Rendition
@@ -109,7 +109,10 @@ class Player:
         details = await begun(self._host.begun.details)
         document = JsBytes.of(await begun(self._host.begun.manifest))
         self._manifest = await unlock.check_manifest(bytes(document), self._host.track)
-        self._rendition = choose_rendition(self._manifest)
+        first = await self._host.firstSound.handOver() or None
+        self._rendition = (
+            choose_rendition(self._manifest) if first is None else self._manifest.renditions[first.rendition]
+        )
         self._view.manifest(self._manifest, self._rendition)
         self._cache = ChunkCache(self._manifest.renditions)
         self._limits = Limits(self._manifest, self._rendition)
@@ -124,7 +127,8 @@ class Player:
             self._rendition, self._scheduler, self._cache, gateway,
             on_chunk=self._on_chunk, on_trouble=self._on_trouble,
         )  # fmt: skip
-        self._feeder = Feeder(self._audio, self._host.source, self._rendition)
+        self._feeder = Feeder(self._audio, self._host.source, self._rendition, first and first.buffer)
+        await self._adopt(list(first.chunks) if first else [])
         for event in MEDIA_EVENTS:
             self._subscriptions.on(self._audio, event, self._on_media)
         self._tell_scheduler()
@@ -133,6 +137,13 @@ class Player:
             tasks.create_task(self._keep_unlocked(), name="grant")
             tasks.create_task(self._join(), name="swarm")
             tasks.create_task(self._feed(), name="feed")
+
+    async def _adopt(self, chunks: list[Any]) -> None:
+        """Go on from the head start: its chunks are in the source buffer already."""
+        for chunk, data in enumerate(chunks):
+            if not await self._downloads.adopt(chunk, JsBytes(data)):
+                raise PeerFault("wrong_bytes", "The first part of this track is not what the artist published.")
+            self._fed.add(chunk)
 
     # -- keys and peers
 
