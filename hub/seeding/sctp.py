@@ -2,16 +2,16 @@
 
 from aiortc import RTCPeerConnection, rtcsctptransport
 
-# aiortc waits at least a second before it sends a lost packet again, as RFC 9260 has it. When the end of a chunk
-# is lost, nothing after it reveals that earlier. Linux' TCP has waited 0.2 s for decades.
+# aiortc waits at least a second before it sends a lost packet again, as RFC 9260 has it. When the end of a
+# chunk is lost, nothing after it reveals that earlier. Linux' TCP has waited 0.2 s for decades.
 RETRANSMIT_AFTER_S = 0.2
 # RFC 9260 §16 has 1 s; aiortc still has the 3 s of RFC 4960.
 FIRST_RETRANSMIT_AFTER_S = 1.0
-# Slow start ends here and the window grows linearly. aiortc starts from the receiver's window of a megabyte and
-# sends without pacing, so the first chunks overran the receiver's socket buffer (212,992 bytes in Linux, packets'
-# bookkeeping included) and their ends were lost. Measured between two Python peers on a busy machine: a fresh
-# connection's first 512 KiB took 0.22 s in the median, 1.1 s at worst; with this limit 0.05 s, and 40 chunks in a
-# row came at 18-20 MB/s instead of 2-7.
+# Slow start ends here and the window grows linearly. aiortc starts from the receiver's window of a megabyte
+# and sends without pacing, so the first chunks overran the receiver's socket buffer (about 90 packets by Linux'
+# default) and their ends were lost. Measured between two Python peers, one run after the other on a busy
+# machine: a fresh connection's first 512 KiB took 0.22 s in the median, 0.86 s at worst; with this limit 0.04 s
+# and 0.06 s, and 40 chunks in a row came at 18 instead of 2 MB/s.
 SLOW_START_BYTES = 65_536
 
 
