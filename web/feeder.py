@@ -70,7 +70,8 @@ class Feeder:
             BufferFull, Unavailable: `media_error`, the browser cannot decode it.
         """
         if not is_contiguous:
-            self._buffer.abort()  # forget a half-read segment; it also forgets the append window
+            if self._source.readyState == "open":  # what has ended opens again with the append
+                self._buffer.abort()  # forget a half-read segment; it also forgets the append window
             self._set_window()
             if self._is_sequence:
                 config = self._rendition.config
