@@ -69,7 +69,7 @@ def peer_seconds(source: Path, folder: Path) -> tuple[float, float]:
     remux += timed(lambda: encrypt_and_hash(copied))
     rest = timed(lambda: ffmpeg("-i", source, "-c:a", "libopus", "-b:a", "128k", *fragmented, opus))
     rest += timed(lambda: encrypt_and_hash(opus))
-    rest += timed(lambda: ffmpeg("-i", source, "-af", "ebur128=peak=true:framelog=quiet", "-f", "null", "-"))
+    rest += timed(lambda: ffmpeg("-i", source, "-af", "ebur128=peak=true:framelog=verbose", "-f", "null", "-"))
     return remux, remux + rest
 
 
