@@ -172,7 +172,8 @@ export class DigmPlayer extends HTMLElement {
     await firstSound.ready;
     const audio = this.#audio;
     if (!audio.buffered.length || (audio.paused && audio.readyState > 2) || audio.currentTime > 0) return;
-    await new Promise((resolve) => { audio.addEventListener(audio.paused ? 'canplay' : 'playing', resolve, { once: true }); });
+    const sign = audio.paused ? 'canplay' : 'playing';
+    await new Promise((resolve) => { audio.addEventListener(sign, resolve, { once: true }); });
   }
 
   /** End everything that fetches; what is buffered stays. */

@@ -47,16 +47,6 @@ class JsBytes:
         self.view.set(source.view, at)
 
 
-def joined(buffers: Sequence[Any], skip: int = 0) -> JsBytes:
-    """ArrayBuffers one behind the other, without the first `skip` bytes."""
-    whole = JsBytes.zeros(sum(buffer.byteLength for buffer in buffers))
-    at = 0
-    for buffer in buffers:
-        whole.view.set(js.Uint8Array.new(buffer), at)
-        at += buffer.byteLength
-    return whole[skip:] if skip else whole
-
-
 def js_bytes(data: bytes) -> Any:
     """A Uint8Array with a copy of `data`."""
     return to_js(data)
@@ -177,30 +167,28 @@ def random_bytes(size: int) -> bytes:
     return js.crypto.getRandomValues(js.Uint8Array.new(size)).to_bytes()
 
 
-async def aes_gcm_key(key: bytes) -> Any:
-    """An AES-256-GCM key for opening, which cannot be read back."""
-    return await js.crypto.subtle.importKey("raw", to_js(key), "AES-GCM", False, to_js(["decrypt"]))
-
-
-async def aes_gcm_open(key: Any, sealed: Sequence[tuple[bytes, bytes, JsBytes]]) -> list[Any] | None:
-    """Open messages of (nonce, additional data, ciphertext with its tag); None if any of them is not genuine.
-
-    Returns:
-        ArrayBuffers of plaintext.
-    """
+async def aes_gcm_open(key: bytes, nonce: bytes, additional_data: bytes, sealed: bytes) -> bytes | None:
+    """Open one short message (AES-256-GCM); None if it is not genuine."""
+    subtle = js.crypto.subtle
+    opener = await subtle.importKey("raw", to_js(key), "AES-GCM", False, to_js(["decrypt"]))
+    how = js_object(name="AES-GCM", iv=nonce, additionalData=additional_data)
     try:
-        return list(
-            await js.Promise.all(
-                to_js(
-                    [
-                        js.crypto.subtle.decrypt(
-                            js_object(name="AES-GCM", iv=nonce, additionalData=additional_data), key, data.view
-                        )
-                        for nonce, additional_data, data in sealed
-                    ]
-                )
-            )
-        )
+        return (await subtle.decrypt(how, opener, to_js(sealed))).to_bytes()
+    except JsException:
+        return None
+
+
+async def open_frames(key: bytes, data: JsBytes, places: bytes) -> JsBytes | None:
+    """Open consecutive frames of one chunk; None if any of them is not genuine.
+
+    Args:
+        places: for each frame its nonce and its additional data.
+    """
+    # Registered by static/digm-python.js; a module of JavaScript cannot be in the memory snapshot.
+    from digm_page import openFrames
+
+    try:
+        return JsBytes(await openFrames(to_js(key), data.view, to_js(places)))
     except JsException:
         return None
 

@@ -157,7 +157,8 @@ class Player:
             for chunk in self._limits.locked_chunks():
                 self._scheduler.hold(chunk)  # nobody should send what cannot be opened
             self._wake.set()
-            await asyncio.sleep(max(1.0, grant.not_after - browser.wall_clock_s() - RENEW_BEFORE_S))
+            left_s = grant.not_after - browser.wall_clock_s()
+            await asyncio.sleep(left_s - min(RENEW_BEFORE_S, left_s / 4))
             answer = await self._renewed()
 
     async def _open(self, answer: Any, keys: Any) -> Grant:

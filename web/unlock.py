@@ -73,12 +73,10 @@ async def open_grant(sealed: SealedGrant, manifest: Manifest, key_pair: Any) -> 
     public_key = await browser.raw_public_key(key_pair)
     shared = await browser.x25519_shared(key_pair.privateKey, sealed.enc)
     key, nonce = hpke_schedule(shared, sealed.enc, public_key, GRANT_INFO)
-    opener = await browser.aes_gcm_key(key)
-    message = (nonce, manifest.track_root, JsBytes(browser.js_bytes(sealed.sealed)))
-    opened = await browser.aes_gcm_open(opener, [message])
+    opened = await browser.aes_gcm_open(key, nonce, manifest.track_root, sealed.sealed)
     if opened is None:
         raise PeerFault("grant_sealed_wrong", "The listening grant does not open with this page's key.")
-    grant = decode_grant(opened[0].to_bytes())
+    grant = decode_grant(opened)
     grant.check(manifest, public_key, browser.wall_clock_s())
     return grant
 
@@ -90,15 +88,12 @@ async def open_chunk(rendition: Rendition, chunk: int, data: JsBytes, key: bytes
         PeerFault: `frame_tag`, a frame is not what the artist encrypted: the whole chunk is refused.
     """
     first = start // FRAME_PLAINTEXT_BYTES
-    frames = [
-        (
-            frame_nonce(frame),
-            frame_additional_data(rendition.id, chunk, frame, rendition.is_last_frame(chunk, frame)),
-            data[frame * FRAME_BYTES : (frame + 1) * FRAME_BYTES],
-        )
+    places = b"".join(
+        frame_nonce(frame)
+        + frame_additional_data(rendition.id, chunk, frame, rendition.is_last_frame(chunk, frame))
         for frame in range(first, rendition.chunk_frames(chunk))
-    ]
-    opened = await browser.aes_gcm_open(await browser.aes_gcm_key(key), frames)
+    )
+    opened = await browser.open_frames(key, data[first * FRAME_BYTES :], places)
     if opened is None:
         raise PeerFault("frame_tag", "A part of this track does not open with its key; it is not played.")
-    return browser.joined(opened, skip=start - first * FRAME_PLAINTEXT_BYTES)
+    return opened[start - first * FRAME_PLAINTEXT_BYTES :]

@@ -15,6 +15,7 @@ from digm.ids import is_hex_id
 from hub.api.addresses import Addresses, addresses_of
 from hub.api.tracks import track_json
 from hub.pages.security import COMMON_HEADERS, content_security_policy
+from hub.pages.static import Preload
 from hub.services import SERVICES
 from hub.storage.catalogue import TrackEntry
 
@@ -95,6 +96,14 @@ async def _track(request: web.Request) -> tuple[dict[str, Any], Addresses]:
     return _view(await services.track(root), addresses), addresses
 
 
+def _first_asked(track_root: str, addresses: Addresses) -> list[Preload]:
+    """What the player asks for before anything else: on its way before the player's own code is there."""
+    return [
+        Preload(f"/api/tracks/{track_root}", "preload", "fetch"),
+        Preload(f"{addresses.gateway}/{track_root}/manifest.json", "preload", "fetch"),
+    ]
+
+
 async def track(request: web.Request) -> web.Response:
     """The page of one track: one player, and the player's parts on their way before it asks for them."""
     shown, addresses = await _track(request)
@@ -108,7 +117,7 @@ async def track(request: web.Request) -> web.Response:
         request,
         track=shown,
         embed_code=embed_code,
-        preloads=static_files.preloads(),
+        preloads=[*_first_asked(shown["track_root"], addresses), *static_files.preloads()],
         is_player_built=static_files.assets() is not None,
     )
 
