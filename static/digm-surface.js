@@ -162,7 +162,7 @@ export class Surface {
 
   /** Nothing loads before it is pressed. */
   invite() {
-    this.status('Press play: nothing is loaded before.');
+    this.status('Nothing is loaded until you press play.');
   }
 
   starting() {
