@@ -9,7 +9,7 @@
 
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -19,6 +19,9 @@ import { bundle, snapshot } from './python.mjs';
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const PYODIDE = join(ROOT, 'node_modules', 'pyodide');
 const DIST = join(ROOT, 'static', 'dist');
+const BUILDERS = join(ROOT, 'web', 'build');
+const LOCK = join(ROOT, 'static', '.building');
+const LOCK_IS_STALE_MS = 300_000;
 const LOADER_FILES = ['pyodide.mjs', 'pyodide.asm.mjs', 'pyodide.asm.wasm'];
 
 /** @param {...(string | Uint8Array)} parts */
@@ -39,6 +42,7 @@ async function pythonSources() {
     for (const entry of entries) {
       if (!entry.isFile() || !entry.name.endsWith('.py')) continue;
       const path = join(entry.parentPath ?? entry.path, entry.name);
+      if (path.startsWith(BUILDERS)) continue;
       found.push({ name: relative(ROOT, path), source: await readFile(path, 'utf8') });
     }
   }
@@ -47,20 +51,45 @@ async function pythonSources() {
 
 /** Hash of everything the result depends on: sources, Pyodide, this build and Node's compressors. */
 async function inputsHash(sources) {
-  const builders = (await readdir(join(ROOT, 'web', 'build'))).sort();
+  const builders = (await readdir(BUILDERS)).filter((name) => /\.(mjs|py)$/.test(name)).sort();
   const parts = [process.version, await readFile(join(PYODIDE, 'package.json'))];
-  for (const name of builders) parts.push(name, await readFile(join(ROOT, 'web', 'build', name)));
+  for (const name of builders) parts.push(name, await readFile(join(BUILDERS, name)));
   for (const { name, source } of sources) parts.push(name, source);
   return hashOf(...parts);
 }
 
-/** @returns {Promise<boolean>} whether static/dist/ already holds the result for these inputs. */
-async function isBuilt(inputs) {
+/** What the last build wrote. @returns {Promise<{inputs?: string, files: string[]}>} */
+async function lastBuild() {
   try {
-    const assets = JSON.parse(await readFile(join(DIST, 'assets.json'), 'utf8'));
-    return assets.inputs === inputs && assets.files.every((name) => existsSync(join(DIST, name)));
+    return JSON.parse(await readFile(join(DIST, 'assets.json'), 'utf8'));
   } catch {
-    return false;
+    return { files: [] };
+  }
+}
+
+/** Whether static/dist/ already holds the result for these inputs. */
+function isBuilt(inputs, last) {
+  return last.inputs === inputs && last.files.every((name) => existsSync(join(DIST, name)));
+}
+
+/** One build at a time: two would take each other's files for leftovers. */
+async function withLock(work) {
+  await mkdir(dirname(LOCK), { recursive: true });
+  for (;;) {
+    try {
+      await mkdir(LOCK);
+      break;
+    } catch (error) {
+      if (error.code !== 'EEXIST') throw error;
+      const since = await stat(LOCK).then(({ mtimeMs }) => mtimeMs, () => Date.now());
+      if (Date.now() - since > LOCK_IS_STALE_MS) await rm(LOCK, { recursive: true, force: true });
+      else await new Promise((resolve) => { setTimeout(resolve, 200); });
+    }
+  }
+  try {
+    await work();
+  } finally {
+    await rm(LOCK, { recursive: true, force: true });
   }
 }
 
@@ -75,7 +104,8 @@ async function build() {
   const started = performance.now();
   const sources = await pythonSources();
   const inputs = await inputsHash(sources);
-  if (await isBuilt(inputs)) {
+  const last = await lastBuild();
+  if (isBuilt(inputs, last)) {
     console.log('static/dist is up to date');
     return;
   }
@@ -100,13 +130,14 @@ async function build() {
   const sizes = { bundle: zip.length, snapshot: memory.length };
   await place(join(DIST, 'assets.js'), `export default ${JSON.stringify(urls)};\n`);
   await place(join(DIST, 'assets.json'), `${JSON.stringify({ ...urls, inputs, sizes, files }, null, 1)}\n`);
-  await removeStale(new Set([...files, 'assets.js', 'assets.json']));
+  // The last build's files stay until the next one: pages that were opened before this one still ask for them.
+  await removeStale(new Set([...files, ...last.files, 'assets.js', 'assets.json']));
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   console.log(`static/dist built in ${seconds} s: ${modules.length} modules, ` +
     `bundle ${zip.length} bytes, snapshot ${memory.length} bytes`);
 }
 
-/** Delete what earlier builds left in static/dist/. */
+/** Delete what builds before the last one left in static/dist/. */
 async function removeStale(kept) {
   for (const entry of await readdir(DIST, { recursive: true, withFileTypes: true })) {
     const name = relative(DIST, join(entry.parentPath ?? entry.path, entry.name));
@@ -115,4 +146,4 @@ async function removeStale(kept) {
   }
 }
 
-await build();
+await withLock(build);
