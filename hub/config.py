@@ -17,7 +17,9 @@ from digm.errors import CallerFault
 
 PREFIX = "DIGM_"
 LOG_LEVELS = ("debug", "info", "warning", "error")
-Port = Annotated[int, Meta(ge=-1, le=65_535)]
+HIGHEST_PORT = 65_535
+FOLLOWERS = ("gateway_port", "seed_port", "artist_port")  # the hub's port + 1, + 2, + 3 where unset
+Port = Annotated[int, Meta(ge=-1, le=HIGHEST_PORT)]
 
 
 def default_data() -> Path:
@@ -99,14 +101,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.port < 0:
             raise _bad("port", "a port is 0 to 65535")
         resolve("data", Path(os.path.abspath(self.data.expanduser())))  # noqa: PTH100 - symlinks stay
-        for offset, name in enumerate(("gateway_port", "seed_port", "artist_port"), start=1):
-            if getattr(self, name) < 0:
-                resolve(name, self.port + offset if self.port else 0)
+        for name, port in self._following_ports().items():
+            resolve(name, port)
         for name in ("public_url", "gateway_url", "signal_url"):
             resolve(name, _checked_url(name, getattr(self, name)))
         if not self.signal_url:
             host = "127.0.0.1" if self.host in ("", "0.0.0.0", "::", "localhost") else self.host
             resolve("signal_url", f"http://{f'[{host}]' if ':' in host else host}:{self.port}")
+
+    def _following_ports(self) -> dict[str, int]:
+        """The ports that were left to follow the hub's."""
+        offsets = {name: n for n, name in enumerate(FOLLOWERS, start=1) if getattr(self, name) < 0}
+        highest = HIGHEST_PORT - max(offsets.values(), default=0)
+        if self.port > highest:
+            others = ", ".join(variable_of(name) for name in offsets)
+            raise _bad("port", f"{highest} is the highest port that leaves room for {others} behind it")
+        return {name: self.port + offset if self.port else 0 for name, offset in offsets.items()}
 
     def __repr__(self) -> str:
         # Not the generated one: the passphrase must not reach a log.

@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 
 from digm.errors import CallerFault, Unavailable
-from hub.config import Settings
+from hub.config import FOLLOWERS, Settings, variable_of
 from hub.gateway.server import bind
 from hub.pages.static import StaticFiles
 from hub.supervision import Child, check_writable, stop_all
@@ -28,16 +28,18 @@ async def serve(settings: Settings, environment: Mapping[str, str], stop: asynci
     Args:
         environment: what the children are started with, besides the data folder and the port.
     Raises:
-        CallerFault: `player_not_built`, `data_not_writable`, `already_running`, `port_in_use`.
+        CallerFault: `bad_setting`, `player_not_built`, `data_not_writable`, `already_running`, `port_in_use`.
         Unavailable: `child_failed`, `demo_failed`, `not_ready`, with a sentence that names the reason.
     """
+    ports = {name: getattr(settings, name) for name in ("port", *FOLLOWERS)}
+    _check_known(ports)
     if StaticFiles().assets() is None:
         raise CallerFault(
             "player_not_built", "The player is not built yet: run `npm ci && npm run build` first."
         )
     check_writable(settings.data)
     with _only_one(settings.data):
-        for port in (settings.port, settings.gateway_port, settings.seed_port, settings.artist_port):
+        for port in ports.values():
             bind(settings.host, port).close()
         child_environment = {**environment, "DIGM_DATA": str(settings.data), "DIGM_PORT": str(settings.port)}
         logs = settings.data / "logs"
@@ -47,6 +49,16 @@ async def serve(settings: Settings, environment: Mapping[str, str], stop: asynci
             await _run(settings, children, helpers, stop)
         finally:
             await stop_all([*children, *helpers])
+
+
+def _check_known(ports: Mapping[str, int]) -> None:
+    """The processes find each other, and people find the hub, by ports that are known beforehand."""
+    for name, port in ports.items():
+        if port == 0:
+            raise CallerFault(
+                "bad_setting",
+                f"Port 0 (any free one) does not suit `digm up`: set {variable_of(name)} to 1 to 65532.",
+            )
 
 
 @contextlib.contextmanager

@@ -18,6 +18,15 @@ def test_ports_follow_the_hubs_port() -> None:
     assert load_settings({"DIGM_PORT": "9000", "DIGM_GATEWAY_PORT": "7"}).gateway_port == 7
 
 
+def test_the_hubs_port_leaves_room_for_those_that_follow_it() -> None:
+    assert load_settings({"DIGM_PORT": "65532"}).artist_port == 65_535
+    for port in ("65533", "65535"):
+        with pytest.raises(CallerFault, match="65532 is the highest"):
+            load_settings({"DIGM_PORT": port})
+    own = {"DIGM_GATEWAY_PORT": "1", "DIGM_SEED_PORT": "2", "DIGM_ARTIST_PORT": "3"}
+    assert load_settings({"DIGM_PORT": "65535", **own}).port == 65_535
+
+
 def test_the_data_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", "/somewhere")
     assert load_settings({}).data == Path("/somewhere/digm")
