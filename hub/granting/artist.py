@@ -7,13 +7,14 @@ import time
 
 import structlog
 
+from digm.ids import short
 from hub.config import Settings
 from hub.granting.inbox import Inbox
 from hub.granting.issue import GrantIssuer
 from hub.granting.vault_link import VaultLink
 from hub.lifecycle import health_server
+from hub.publishing.identity import open_vault, tracks_without_key
 from hub.publishing.staging import sweep_staging
-from hub.publishing.vault import FILE_NAME as VAULT_FILE
 from hub.publishing.vault import Vault
 from hub.storage.chunk_store import ChunkStore
 
@@ -24,11 +25,13 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run until `stop` is set.
 
     Raises:
-        DigmError: the vault cannot be opened (wrong passphrase, damaged, unreadable).
+        DigmError: the vault cannot be opened (wrong passphrase, damaged, missing beside tracks, unreadable).
     """
     await asyncio.to_thread(sweep_staging, settings.data)
-    vault = await asyncio.to_thread(Vault.open, settings.data / VAULT_FILE, settings.vault_passphrase)
+    vault = await asyncio.to_thread(open_vault, settings)
     with vault:
+        for entry in await asyncio.to_thread(tracks_without_key, vault, settings.data):
+            log.warning("track_key_missing", track_root=short(entry.track_root), title=entry.title)
         await _serve(settings, vault, stop)
 
 

@@ -26,6 +26,7 @@ from digm.merkle import audit_root
 from hub.config import Settings
 from hub.media import IngestedTrack, ingest
 from hub.publishing.encryption import TrackEncryption
+from hub.publishing.identity import open_vault
 from hub.publishing.model import Note, ProgressEvent, PublishedTrack, PublishOptions, Report, Stage
 from hub.publishing.release import (
     PreparedTrack,
@@ -45,7 +46,7 @@ from hub.publishing.sources import (
     printable,
 )
 from hub.publishing.staging import JournalEntry, Staging, sweep_staging
-from hub.publishing.vault import FILE_NAME, TrackSecret, Vault
+from hub.publishing.vault import TrackSecret
 from hub.storage.catalogue import Catalogue, TrackEntry
 from hub.storage.chunk_store import ChunkStore
 from hub.storage.durable import disk_faults_named, write_new
@@ -99,7 +100,7 @@ class Publisher:
     Args:
         report: is told of progress, from this thread and others.
     Raises:
-        CallerFault, Unavailable: as `Vault.open` and `Catalogue.open`, on entering; nothing is written before
+        CallerFault, Unavailable: as `open_vault` and `Catalogue.open`, on entering; nothing is written before
             the vault is open.
     """
 
@@ -116,7 +117,7 @@ class Publisher:
 
     def __enter__(self) -> Self:
         data = self._settings.data
-        self._vault = Vault.open(data / FILE_NAME, self._settings.vault_passphrase)
+        self._vault = open_vault(self._settings)
         try:
             self._catalogue = Catalogue.open(data)
             sweep_staging(data)

@@ -5,6 +5,9 @@ without one they are plain, and whoever can read the file can play and sign ever
 protects it. A record is durable when `add` returns. What kill -9 tore off at the end is ignored, and cut off
 when the next record is written. Several processes may use one vault at once.
 
+A vault gets its name only when its identity is durable in it. So a file without a whole identity is damaged,
+not young, and is never written to: a new identity in its place would lose the artist for good.
+
 A record without a track in the catalogue is harmless: publishing stopped between the two.
 """
 
@@ -25,9 +28,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from digm.errors import CallerFault, Unavailable
 from hub.publishing.vault_records import HEADER_START, Fields, RecordCodec, codec_of, new_codec
-from hub.storage.durable import disk_fault, disk_faults_named, make_folder, sync_folder, write_all
+from hub.storage.durable import (
+    disk_fault,
+    disk_faults_named,
+    folder_locked,
+    make_folder,
+    sync_folder,
+    write_all,
+    write_new,
+)
 
 FILE_NAME = "vault.digm"
+HOW_TO_GO_ON = "restore it from a backup, or start as a new artist with a data folder of its own (DIGM_DATA)"
 _OWNER_ONLY = 0o600
 
 
@@ -64,25 +76,33 @@ class Vault:
         self._secrets: dict[str, TrackSecret] = {}
 
     @classmethod
-    def open(cls, path: Path, passphrase: str | None = None, create: bool = True) -> Self:
+    def open(
+        cls, path: Path, passphrase: str | None = None, create: bool = True, read_only: bool = False
+    ) -> Self:
         """Open a vault, or make one with a new identity.
 
         Nothing is written before passphrase and file are known to belong together.
 
         Args:
             passphrase: None or empty: the vault is plain.
+            create: make the vault if there is no such file. Whoever publishes or grants asks
+                `hub.publishing.identity.open_vault` instead, which knows when that would lose an identity.
+            read_only: the folder may be one that cannot be written; nothing is made and `add` is of no use.
         Raises:
-            CallerFault: `vault_missing`, `vault_exposed` (others may read it), `vault_is_link`, `vault_locked`,
-                `vault_not_sealed`, `wrong_passphrase`, `vault_damaged`, `vault_newer`, `data_not_writable`.
+            CallerFault: `vault_missing`, `vault_exposed` (others may read it), `vault_is_link`,
+                `vault_is_no_file`, `vault_locked`, `vault_not_sealed`, `wrong_passphrase`, `vault_damaged`,
+                `vault_newer`, `data_not_writable`.
             Unavailable: `disk_full`, `disk_failed`.
         """
         try:
-            vault = cls(path, _open_file(path, create), passphrase or None)
+            if create and not read_only:
+                _make_file(path, passphrase or None)
+            vault = cls(path, _open_file(path, read_only), passphrase or None)
         except OSError as error:
             raise disk_fault(error, path.parent) from error
         try:
             with disk_faults_named(path.parent):
-                vault._begin(create)
+                vault._begin()
         except BaseException:
             vault.close()
             raise
@@ -158,30 +178,11 @@ class Vault:
             raise CallerFault("vault_closed", f"The vault {self.path} is closed.")
         return self._identity
 
-    def _begin(self, create: bool) -> None:
+    def _begin(self) -> None:
         with _locked(self._descriptor, fcntl.LOCK_SH):
             self._read_records()
-        if self._identity is not None:
-            return
-        if not create:
-            raise CallerFault("vault_missing", f"{self.path} holds no identity: publish a track first.")
-        with _locked(self._descriptor, fcntl.LOCK_EX):
-            self._read_records()
-            if self._identity is None:
-                self._write_identity()
-                self._read_records()
-
-    def _write_identity(self) -> None:
-        codec, header = self._codec, b""
-        if codec is None:
-            codec = new_codec(self._passphrase)
-            header = codec.header + b"\n"
-        private_key = Ed25519PrivateKey.generate().private_bytes_raw().hex()
-        record: Fields = {"type": "identity", "private_key": private_key, "made_at": time.time()}
-        self._write_at_end(header + codec.encode(max(self._lines, 1), record))
-        sync_folder(self.path.parent)
-        if header:
-            self._codec, self._read_to, self._lines = codec, len(header), 1
+        if self._identity is None:
+            raise self._damaged("holds no whole identity")
 
     def _append(self, records: list[Fields]) -> None:
         assert self._codec is not None
@@ -213,8 +214,9 @@ class Vault:
             raise self._damaged("is shorter than it was")
         data = os.pread(self._descriptor, size - self._read_to, self._read_to)
         *lines, torn = data.split(b"\n")
-        if self._codec is None and not lines and not torn.startswith(HEADER_START[: len(torn)]):
-            raise self._damaged("is not a key vault")
+        if self._codec is None and not lines:
+            is_torn = torn.startswith(HEADER_START[: len(torn)])
+            raise self._damaged("is empty or torn" if is_torn else "is not a key vault")
         for line in lines:
             self._read_line(line)
             self._read_to += len(line) + 1
@@ -234,40 +236,65 @@ class Vault:
         except (ValueError, KeyError, TypeError) as error:
             if self._passphrase and self._identity is None:
                 raise CallerFault(
-                    "wrong_passphrase", f"DIGM_VAULT_PASSPHRASE does not open {self.path}."
+                    "wrong_passphrase",
+                    f"DIGM_VAULT_PASSPHRASE does not open {self.path}: check it; if it is right, the file is "
+                    "damaged, restore it from a backup.",
                 ) from error
             raise self._damaged(f"is damaged in line {self._lines + 1}") from error
 
     def _damaged(self, what: str) -> CallerFault:
-        return CallerFault("vault_damaged", f"{self.path} {what}: restore it from a backup.")
+        return CallerFault("vault_damaged", f"{self.path} {what}: {HOW_TO_GO_ON}.")
 
 
-def _open_file(path: Path, create: bool) -> int:
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-    if create:
-        make_folder(path.parent)
-        try:
-            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
-        except FileExistsError:
-            pass
-        else:
-            os.fchmod(descriptor, _OWNER_ONLY)
-            return descriptor
+def _make_file(path: Path, passphrase: str | None) -> None:
+    """Make a vault with a new identity, unless there is something of that name."""
+    if os.path.lexists(path):
+        return
+    make_folder(path.parent)
+    unnamed = path.with_name(path.name + ".new")
+    with folder_locked(path.parent):
+        if os.path.lexists(path):
+            return
+        unnamed.unlink(missing_ok=True)
+        codec = new_codec(passphrase)
+        private_key = Ed25519PrivateKey.generate().private_bytes_raw().hex()
+        record: Fields = {"type": "identity", "private_key": private_key, "made_at": time.time()}
+        write_new(unnamed, codec.header + b"\n" + codec.encode(1, record), _OWNER_ONLY)
+        unnamed.chmod(_OWNER_ONLY)  # the umask may have taken from it
+        unnamed.rename(path)
+        sync_folder(path.parent)
+
+
+def _open_file(path: Path, read_only: bool) -> int:
+    # O_NONBLOCK: opening a pipe must not hang.
+    flags = (os.O_RDONLY if read_only else os.O_RDWR) | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags)
     except FileNotFoundError as error:
         raise CallerFault("vault_missing", f"There is no {path}: publish a track first.") from error
     except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        raise CallerFault("vault_is_link", f"{path} is a link: put the vault itself there.") from error
-    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-    if mode & 0o077:
+        if error.errno == errno.ELOOP:
+            raise CallerFault("vault_is_link", f"{path} is a link: put the vault itself there.") from error
+        if error.errno in (errno.EISDIR, errno.ENXIO):
+            raise _is_no_file(path) from error
+        raise
+    facts = os.fstat(descriptor)
+    mode = stat.S_IMODE(facts.st_mode)
+    if not stat.S_ISREG(facts.st_mode) or mode & 0o077:
         os.close(descriptor)
+    if not stat.S_ISREG(facts.st_mode):
+        raise _is_no_file(path)
+    if mode & 0o077:
         raise CallerFault(
             "vault_exposed", f"{path} can be read by others (mode {mode:o}): run chmod 600 on it."
         )
     return descriptor
+
+
+def _is_no_file(path: Path) -> CallerFault:
+    return CallerFault(
+        "vault_is_no_file", f"{path} is a folder or a device, where the key vault belongs: {HOW_TO_GO_ON}."
+    )
 
 
 @contextmanager

@@ -17,14 +17,15 @@ from digm.merkle import audit_root, chunk_audit_root
 from hub.storage.catalogue import Catalogue, TrackEntry
 from hub.storage.chunk_store import ChunkStore
 
-Part = Literal["manifest", "chunk", "cover", "audit_root"]
+Part = Literal["manifest", "chunk", "cover", "audit_root", "key"]
 
 
 class Damage(msgspec.Struct, frozen=True, omit_defaults=True):
     """One thing that is not as it was published.
 
     Attributes:
-        code: stable: `chunk_damaged`, `chunk_not_held`, `chunk_size`, `signature`, `manifest_hash`, ...
+        code: stable: `chunk_damaged`, `chunk_not_held`, `chunk_size`, `signature`, `manifest_hash`,
+            `no_key`, ...
         hash: of a chunk or a cover.
         rendition, chunk: the place of a chunk.
     """

@@ -243,6 +243,37 @@ def test_verify_names_a_manifest_that_came_to_harm(publish, verify, stand_in, re
     assert code in {damage["code"] for damage in lines[0]["damages"]}
 
 
+def test_verify_misses_a_key_that_was_torn_off_the_vault(publish, verify, stand_in, record, data):
+    publish(record("1.flac"))
+    _, [lost], _ = publish(record("2.flac"))
+    vault = data.path / "vault.digm"
+    os.truncate(vault, vault.stat().st_size - 5)
+    status, lines = verify()
+    assert status == 1
+    damaged = {line["track_root"]: line["damages"] for line in lines[:-1] if line["damages"]}
+    [(root, [damage])] = damaged.items()
+    assert (root, damage["part"], damage["code"]) == (lost["track_root"], "key", "no_key")
+    assert lines[-1]["vault"] == "whole"
+
+
+@pytest.mark.parametrize(
+    ("harm", "status", "says"),
+    [
+        (lambda path: os.truncate(path, 30), 1, "restore it from a backup"),
+        (lambda path: path.unlink(), 0, "There is no vault here"),
+    ],
+)
+def test_verify_says_when_there_is_no_vault_to_look_into(
+    publish, stand_in, record, data, capfd, harm, status, says
+):
+    publish(record("1.flac"))
+    harm(data.path / "vault.digm")
+    assert verify_command([], as_json=True) == status
+    out, err = capfd.readouterr()
+    assert says in err
+    assert json.loads(out.splitlines()[-1])["vault"] in ("vault_damaged", "vault_missing")
+
+
 def test_verify_refuses_a_track_that_is_not_here(publish, stand_in, record):
     publish(record("1.flac"))
     for root, says in (("0" * 64, "not published here"), ("../etc", "64 lower-case hex digits")):

@@ -81,14 +81,16 @@ def test_the_file_is_for_its_owner_alone_whatever_the_umask(path, umask):
 
 
 def test_it_is_for_its_owner_alone_before_a_secret_is_in_it(path, monkeypatch):
-    modes = []
-    monkeypatch.setattr(
-        vault_records.secrets,
-        "token_bytes",
-        lambda n: modes.append(stat.S_IMODE(path.stat().st_mode)) or bytes(n),
-    )
+    modes, real_write = [], os.write
+
+    def write(descriptor, data):
+        modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        return real_write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
     Vault.open(path, PASSPHRASE).close()
-    assert modes and set(modes) == {0o600}
+    assert modes
+    assert set(modes) == {0o600}
 
 
 def test_a_vault_that_others_can_read_is_refused(path):
@@ -162,14 +164,45 @@ def test_a_torn_end_that_is_longer_than_the_next_record_is_cut_off_whole(path, p
     assert b"\0" not in path.read_bytes()
 
 
-def test_a_vault_that_was_torn_while_it_was_made_is_made_anew(path, passphrase):
+def test_a_vault_without_a_whole_identity_is_refused_and_left_as_it_is(path, passphrase):
     Vault.open(path, passphrase).close()
     made = path.read_bytes()
-    for length in range(0, len(made), 7):
+    for length in (*range(0, len(made), 7), len(made) - 1):
         path.write_bytes(made[:length])
-        with Vault.open(path, passphrase) as vault:
-            vault.add(a_secret())
-            assert Vault.open(path, passphrase).artist_key == vault.artist_key
+        with pytest.raises(CallerFault, match="restore it from a backup") as caught:
+            Vault.open(path, passphrase)
+        assert caught.value.code == "vault_damaged"
+        assert path.read_bytes() == made[:length]
+
+
+def test_a_vault_has_no_name_before_its_identity_is_durable(path, passphrase, monkeypatch):
+    def fail(_descriptor):
+        assert not path.exists()
+        raise OSError(errno.ENOSPC, "full")
+
+    path.parent.mkdir()
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(Unavailable) as caught:
+        Vault.open(path, passphrase)
+    assert caught.value.code == "disk_full"
+    assert list(path.parent.iterdir()) == []
+
+
+def test_what_a_killed_maker_left_behind_is_not_the_vault(path):
+    path.parent.mkdir()
+    path.with_name("vault.digm.new").write_bytes(b"torn")
+    Vault.open(path).close()
+    assert [entry.name for entry in path.parent.iterdir()] == ["vault.digm"]
+
+
+@pytest.mark.parametrize("make", [lambda path: path.mkdir(parents=True), os.mkfifo])
+@pytest.mark.parametrize("read_only", [True, False])
+def test_what_is_no_file_is_said_to_be_none(path, make, read_only):
+    path.parent.mkdir()
+    make(path)
+    with pytest.raises(CallerFault, match="is a folder or a device") as caught:
+        Vault.open(path, read_only=read_only)
+    assert caught.value.code == "vault_is_no_file"
 
 
 def test_a_file_that_is_no_vault_is_refused_and_left_as_it_is(path):
