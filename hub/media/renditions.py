@@ -11,12 +11,14 @@ from av.audio.frame import AudioFrame
 
 from hub.media.model import INDEX_ENTRY
 from hub.media.report import RenditionReport
-from hub.media.samples import LAYOUTS, Samples, interleaved
+from hub.media.samples import LAYOUTS, Samples, interleaved, silence_like
 
 OPUS_RATE = 48_000
 _OPUS_FRAME_SAMPLES = 960
 _OPUS_BIT_RATES = {1: 96_000, 2: 128_000}
 _PRE_SKIP_AT = 10
+# Less than a packet may never leave the resampler and the encoder: silence behind it pushes it through.
+_SHORT_S = Fraction(1, 20)
 _FILE_BUFFER_BYTES = 1 << 18
 
 
@@ -50,6 +52,7 @@ class OpusEncoder:
         self._writer = AccessUnitWriter(folder, "opus")
         self._source_rate, self._channels = source_rate, channels
         self._taken = self._encoded = 0
+        self._last: AudioFrame | None = None
         # PyAV resamples and cuts into frames whatever the encoder is given.
         self._codec: AudioCodecContext = av.CodecContext.create("libopus", "w")
         self._codec.sample_rate = OPUS_RATE
@@ -63,6 +66,7 @@ class OpusEncoder:
         for frame in frames:
             self._taken += frame.samples
             self._encode(frame)
+            self._last = frame
 
     def _encode(self, frame: AudioFrame | None) -> None:
         for packet in self._codec.encode(frame):
@@ -72,6 +76,8 @@ class OpusEncoder:
 
     def finish(self) -> None:
         """Encode what is left."""
+        if self._last is not None and self._taken < self._source_rate * _SHORT_S:
+            self._encode(silence_like(self._last, int(self._source_rate * _SHORT_S)))
         self._encode(None)
         self._writer.close()
 
@@ -81,7 +87,7 @@ class OpusEncoder:
         pre_skip = int.from_bytes(head[_PRE_SKIP_AT : _PRE_SKIP_AT + 2], "little")
         # The resampler rounds up to whole samples; what it made up beyond the end is padding.
         resampled = self._encoded - pre_skip
-        presented = min(resampled, round(Fraction(self._taken * OPUS_RATE, self._source_rate)))
+        presented = max(1, min(resampled, round(Fraction(self._taken * OPUS_RATE, self._source_rate))))
         padding = self._writer.duration - pre_skip - presented
         return RenditionReport("opus", OPUS_RATE, self._channels, 0, OPUS_RATE, head, pre_skip, padding)
 

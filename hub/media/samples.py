@@ -12,6 +12,16 @@ Samples = npt.NDArray[Any]
 LAYOUTS = {1: "mono", 2: "stereo"}
 
 
+def silence_like(frame: AudioFrame, samples: int) -> AudioFrame:
+    """That many samples of silence in the format of a frame."""
+    silence = AudioFrame(frame.format.name, frame.layout.name, samples)
+    silence.sample_rate = frame.sample_rate
+    for plane in silence.planes:
+        # Unsigned bytes are silent in the middle of their range.
+        plane.update((b"\x80" if frame.format.name.startswith("u8") else b"\0") * plane.buffer_size)
+    return silence
+
+
 def interleaved(frame: AudioFrame) -> Samples:
     """The samples of all channels in turn, in one row."""
     values: Samples = frame.to_ndarray()

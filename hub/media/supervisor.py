@@ -286,6 +286,7 @@ def _checked_rendition(folder: Path, report: RenditionReport, duration_s: float)
             total, duration = total + sum(sizes), duration + sum(durations)
             largest = max(largest, *sizes)
     _check(total == packet_bytes, "the sum of the access units")
+    _check(duration > config.delay + config.padding, "the delay and the padding of a rendition")
     presented_s = (duration - config.delay - config.padding) / config.timescale
     _check(abs(presented_s - duration_s) <= _DURATION_TOLERANCE_S, "the duration of a rendition")
     return IngestedRendition(config, packets, index, total, duration, largest)

@@ -15,6 +15,7 @@ from tests.hub.media.sounds import (
     integers,
     music,
     path_with,
+    played,
     quantised,
     render,
     riff,
@@ -185,3 +186,27 @@ def test_one_sample_is_a_recording(tmp_path: Path, read: Read) -> None:
     track = read(write_wav(tmp_path / "a.wav", quantised(music(1), 16), 48_000, 16))
     assert track.duration_s == 1 / 48_000
     assert (track.loudness_lufs, len(track.peaks)) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate"),
+    [(1, 8_000), (1, 44_100), (2, 192_000), (17, 44_100), (18, 44_100), (31, 44_100), (200, 44_100)],
+)
+def test_a_recording_of_a_few_samples_has_something_to_hear_in_every_rendition(
+    samples: int, rate: int, tmp_path: Path, read: Read
+) -> None:
+    there = quantised(music(samples), 16)
+    track = read(write_wav(tmp_path / "a.wav", there, rate, 16))
+    assert np.array_equal(integers(best(track)), there)
+    opus = track.renditions[-1]
+    assert opus.duration > opus.config.delay + opus.config.padding
+    assert len(played(opus)) == max(1, round(samples * 48_000 / rate))
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.flac", "flac"), ("a.m4a", "alac"), ("a.m4a", "aac")])
+def test_five_samples_are_published_from_every_container(
+    name: str, codec: str, tmp_path: Path, read: Read
+) -> None:
+    track = read(render(tmp_path / name, music(5), RATE, "-c:a", codec))
+    assert track.duration_s == 5 / RATE
+    assert [len(played(one)) for one in track.renditions] == [5, 5]
