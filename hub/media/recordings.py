@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from av.audio.frame import AudioFrame
+from av.codec.context import Flags2
 
 from hub.media.analysis import FlacChecksum
 from hub.media.decoding import access_unit, damaged_at, decode, decoder
@@ -175,6 +176,10 @@ class Transcode:
         self.consumers: Sequence[Consumer] = (self._encoder,)
         self._declared = source.declared_samples
         self._gaps = self._edit_gaps()
+        self._is_ogg_vorbis = source.codec == "vorbis" and source.demuxer == "ogg"
+        if self._is_ogg_vorbis:
+            # FFmpeg takes the end off the wrong packet where a recording fits into one page.
+            context.flags2 |= Flags2.skip_manual
         self.expected_samples = self._declared
 
     def _edit_gaps(self) -> Gaps:
@@ -186,17 +191,21 @@ class Transcode:
 
     def frames(self) -> Iterator[AudioFrame]:
         """Decode the file."""
-        if any(self._gaps) and self._declared is not None:
+        if (any(self._gaps) or self._is_ogg_vorbis) and self._declared is not None:
             return cut(self._decoded(), self._gaps, self._declared)
         return self._decoded()
 
     def _decoded(self) -> Iterator[AudioFrame]:
         context, at = self._source.stream.codec_context, 0
+        is_primed = not self._is_ogg_vorbis
         for packet in self._source.packets():
             try:
                 frames = decode(context, packet)
             except ValueError as error:
                 raise damaged_at(at, self.sample_rate) from error
+            if not is_primed:
+                # The first packet only gives the second something to overlap with (Vorbis I §4.3.8).
+                frames, is_primed = [], True
             at += sum(frame.samples for frame in frames)
             yield from frames
         yield from decode(context, None)

@@ -137,6 +137,16 @@ def test_vorbis_is_decoded_once_and_kept_without_further_loss(tmp_path: Path, re
     assert "Ogg Vorbis was decoded" in track.notes[0]
 
 
+@pytest.mark.parametrize("samples", [1, 60, 2000, 9600, 100_003])
+def test_vorbis_is_exact_to_the_sample_however_short(samples: int, tmp_path: Path, read: Read) -> None:
+    original = music(samples)
+    track = read(render(tmp_path / "a.ogg", original, RATE, "-c:a", "libvorbis", "-q:a", "8"))
+    heard = played(best(track)) / 32768
+    assert heard.shape == original.shape
+    assert track.duration_s == samples / RATE
+    assert samples < 2000 or np.sqrt(np.mean((heard - original) ** 2)) < 0.05
+
+
 def test_the_opus_rendition_is_in_step_with_the_recording(tmp_path: Path, read: Read) -> None:
     original = music(SOME)
     track = read(render(tmp_path / "a.wav", original, RATE, "-c:a", "pcm_s16le"))
