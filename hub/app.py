@@ -9,13 +9,12 @@ from aiohttp import web
 
 from hub.api import tracks as api
 from hub.api.failures import failures_middleware
+from hub.api.server import Runner, add_safe_headers
 from hub.config import Settings
 from hub.granting.links import VaultLinks
 from hub.granting.rate import RateLimit
-from hub.lifecycle import healthz, listen, readiness_response
-from hub.metrics import metrics_response
+from hub.lifecycle import healthz, listen, metrics, readiness_response
 from hub.pages import views
-from hub.pages.security import COMMON_HEADERS
 from hub.pages.static import StaticFiles
 from hub.readiness import Readiness
 from hub.services import SERVICES, Services
@@ -54,8 +53,8 @@ def create_app(settings: Settings, static: StaticFiles | None = None) -> web.App
     app[READINESS] = Readiness(services)
     app.add_routes(views.routes())
     app.add_routes(api.routes())
-    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", _readyz), web.get("/metrics", _metrics)])
-    app.on_response_prepare.append(_add_common_headers)
+    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", _readyz), web.get("/metrics", metrics)])
+    app.on_response_prepare.append(add_safe_headers)
     add_signalling(app, settings)
     app.on_shutdown.append(_close_links)
     app.cleanup_ctx.append(_catalogue_open)
@@ -64,15 +63,6 @@ def create_app(settings: Settings, static: StaticFiles | None = None) -> web.App
 
 async def _readyz(request: web.Request) -> web.Response:
     return readiness_response(await request.app[READINESS].conditions())
-
-
-async def _metrics(_request: web.Request) -> web.Response:
-    return metrics_response()
-
-
-async def _add_common_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    for name, value in COMMON_HEADERS.items():
-        response.headers.setdefault(name, value)
 
 
 async def _close_links(app: web.Application) -> None:
@@ -89,7 +79,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     app = await asyncio.to_thread(create_app, settings)
     if app[SERVICES].static.assets() is None:
         log.warning("player_not_built", remedy="npm run build")
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_S)
+    runner = Runner(app, DRAIN_S)
     await runner.setup()
     try:
         port = await listen(runner, settings.host, settings.port)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from digm.errors import CallerFault
 from hub.config import Settings
@@ -21,6 +21,7 @@ from hub.logs import configure_logs
 
 log = structlog.get_logger()
 PR_SET_PDEATHSIG = 1
+NOT_STORED = {hdrs.CACHE_CONTROL: "no-store"}
 Readiness = Callable[[], Awaitable[dict[str, bool]]]
 
 
@@ -105,17 +106,16 @@ async def health_server(settings: Settings, port: int, ready: Readiness) -> Asyn
     Yields:
         the port in use.
     """
-    from hub.metrics import metrics_response
+    from hub.api.failures import failures_middleware
+    from hub.api.server import Runner, add_safe_headers
 
     async def readyz(_request: web.Request) -> web.Response:
         return readiness_response(await ready())
 
-    async def metrics(_request: web.Request) -> web.Response:
-        return metrics_response()
-
-    app = web.Application()
+    app = web.Application(middlewares=[failures_middleware()])
+    app.on_response_prepare.append(add_safe_headers)
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)])
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    runner = Runner(app, 1)
     await runner.setup()
     try:
         yield await listen(runner, settings.host, port)
@@ -125,10 +125,20 @@ async def health_server(settings: Settings, port: int, ready: Readiness) -> Asyn
 
 async def healthz(_request: web.Request) -> web.Response:
     """Alive: the loop turns. Says nothing about anything else."""
-    return web.json_response({"status": "ok"})
+    return web.json_response({"status": "ok"}, headers=NOT_STORED)
+
+
+async def metrics(_request: web.Request) -> web.Response:
+    """What Prometheus collects."""
+    from hub.metrics import metrics_response
+
+    response = metrics_response()
+    response.headers.update(NOT_STORED)
+    return response
 
 
 def readiness_response(conditions: dict[str, bool]) -> web.Response:
     """200 when every named condition holds, else 503; the body lists them all."""
     is_ready = all(conditions.values())
-    return web.json_response({"ready": is_ready, "conditions": conditions}, status=200 if is_ready else 503)
+    body = {"ready": is_ready, "conditions": conditions}
+    return web.json_response(body, status=200 if is_ready else 503, headers=NOT_STORED)

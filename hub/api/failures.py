@@ -21,6 +21,7 @@ STATUS_BY_CODE = {
     "grant_refused": 403,
     "too_many_requests": 429,
     "body_too_large": 413,
+    "body_too_slow": 408,
 }
 STATUS_BY_KIND: tuple[tuple[type[DigmError], int], ...] = (
     (CallerFault, 400),
@@ -29,6 +30,7 @@ STATUS_BY_KIND: tuple[tuple[type[DigmError], int], ...] = (
     (DigmError, 500),
 )
 PUBLIC_DATA = ("track_root", "retry_after_s", "field")
+CLIENT_GONE = 499  # nginx's number for an answer that nobody waits for; it is only counted
 HtmlProblem = Callable[[web.Request, int, str], web.Response]
 
 
@@ -58,11 +60,11 @@ def _as_digm_error(error: web.HTTPException) -> DigmError:
     return sentences.get(error.status, CallerFault("bad_request", "The request could not be understood."))
 
 
-def failures_middleware(html_problem: HtmlProblem) -> Middleware:
+def failures_middleware(html_problem: HtmlProblem | None = None) -> Middleware:
     """Turn failures into answers: a page for people, JSON for programs. Counts every request.
 
     Args:
-        html_problem: makes the page from status and sentence.
+        html_problem: makes the page from status and sentence; None: this server has no pages.
     """
 
     @web.middleware
@@ -83,7 +85,9 @@ def _method(request: web.Request) -> str:
     return request.method if request.method in hdrs.METH_ALL else "other"
 
 
-async def _answered(request: web.Request, handler: Handler, html_problem: HtmlProblem) -> web.StreamResponse:
+async def _answered(
+    request: web.Request, handler: Handler, html_problem: HtmlProblem | None
+) -> web.StreamResponse:
     allow = None
     try:
         return await handler(request)
@@ -98,17 +102,29 @@ async def _answered(request: web.Request, handler: Handler, html_problem: HtmlPr
         status = error.status
         response = problem(failure)
         response.set_status(status)
-        if wants_page(request):
+        if html_problem is not None and wants_page(request):
             response = html_problem(request, status, failure.message)
         if allow:
             response.headers[hdrs.ALLOW] = allow
         return response
-    except Exception:
+    except web.RequestPayloadError:
+        failure = CallerFault("bad_body", "The body of the request could not be decoded.")
+    except Exception as error:
+        if isinstance(error, ConnectionError) and _is_gone(request):
+            log.debug("client_gone", path=request.path)
+            return web.Response(status=CLIENT_GONE)
         log.exception("request_crashed", path=request.path)
         failure = DigmError("internal", "Something broke on our side. It is in the hub's log.")
-    if wants_page(request):
+    if html_problem is not None and wants_page(request):
         return html_problem(request, status_of(failure), failure.message)
-    return problem(failure)
+    response = problem(failure)
+    if failure.code == "body_too_slow":
+        response.force_close()
+    return response
+
+
+def _is_gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
 
 def wants_page(request: web.Request) -> bool:

@@ -1,5 +1,6 @@
 """Tracks as JSON, their covers, and the listening grants that the hub fetches from the artist's vault."""
 
+import asyncio
 import time
 
 import msgspec
@@ -14,6 +15,7 @@ from hub.signalling.tokens import swarm_token
 from hub.storage.catalogue import TrackEntry
 
 MAX_GRANT_BODY_BYTES = 1024
+BODY_WITHIN_S = 15.0
 MAX_COVER_BYTES = 1024 * 1024
 COVER_TYPES = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"))
 CORS = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*", "Cross-Origin-Resource-Policy": "cross-origin"}
@@ -117,14 +119,18 @@ async def grant(request: web.Request) -> web.Response:
 
 
 async def _grant_body(request: web.Request) -> GrantBody:
-    body = await request.content.read(MAX_GRANT_BODY_BYTES + 1)
-    while len(body) <= MAX_GRANT_BODY_BYTES and not request.content.at_eof():
-        body += await request.content.read(MAX_GRANT_BODY_BYTES + 1 - len(body))
+    body = b""
+    try:
+        async with asyncio.timeout(BODY_WITHIN_S):
+            while len(body) <= MAX_GRANT_BODY_BYTES and not request.content.at_eof():
+                body += await request.content.read(MAX_GRANT_BODY_BYTES + 1 - len(body))
+    except TimeoutError as error:
+        raise CallerFault("body_too_slow", f"The request took longer than {BODY_WITHIN_S:g} s.") from error
     if len(body) > MAX_GRANT_BODY_BYTES:
         raise CallerFault("body_too_large", f"The request is larger than {MAX_GRANT_BODY_BYTES} bytes.")
     try:
         parsed = msgspec.json.decode(body, type=GrantBody)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise CallerFault("bad_body", 'Send JSON like {"player_key": "64 hex digits"}.') from error
     if not is_hex_id(parsed.player_key):
         raise CallerFault("bad_player_key", "The player's key is 64 lower-case hex digits.")

@@ -2,12 +2,6 @@
 
 from hub.api.addresses import Addresses
 
-COMMON_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "strict-origin-when-cross-origin",
-    "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=(), display-capture=()",
-}
-
 
 def content_security_policy(addresses: Addresses, is_embeddable: bool) -> str:
     """The policy of a page with a player (CSP Level 3).

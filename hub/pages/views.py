@@ -13,8 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from digm.errors import CallerFault, Unavailable
 from digm.ids import is_hex_id
 from hub.api.addresses import Addresses, addresses_of
+from hub.api.server import SAFE_HEADERS
 from hub.api.tracks import track_json
-from hub.pages.security import COMMON_HEADERS, content_security_policy
+from hub.pages.security import content_security_policy
 from hub.pages.static import Preload
 from hub.services import SERVICES
 from hub.storage.catalogue import TrackEntry
@@ -71,7 +72,7 @@ def render(
     addresses = addresses_of(request, request.app[SERVICES].settings)
     text = _templates.get_template(template).render(hub=addresses.hub, **values)
     headers = {
-        **COMMON_HEADERS,
+        **SAFE_HEADERS,
         hdrs.CACHE_CONTROL: "no-cache",
         hdrs.CONTENT_SECURITY_POLICY: content_security_policy(addresses, is_embeddable),
     }
@@ -142,7 +143,7 @@ def html_problem(request: web.Request, status: int, sentence: str) -> web.Respon
     try:
         return render("problem.html", request, status=status, heading=heading, sentence=sentence)
     except CallerFault:  # without a usable Host there is no policy to write, hence no page
-        return web.Response(text=sentence, status=status, headers=COMMON_HEADERS)
+        return web.Response(text=sentence, status=status, headers=SAFE_HEADERS)
 
 
 async def static(request: web.Request) -> web.Response:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from PIL import Image
 
 from tests.hub.house import hub_over, publish_track
@@ -110,6 +111,36 @@ async def test_a_grant_request_that_makes_no_sense_is_refused_before_anyone_is_a
         assert (await post(url, b'{"player_key": "zz"}'))[1]["error"]["code"] == "bad_player_key"
         status, body, _ = await post(url, b'{"player_key": "' + b"a" * 5000 + b'"}')
         assert (status, body["error"]["code"]) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"player_key": "\xff"}',
+        b'{"player_key": "\\ud800"}',
+        b'{"player_key": "' + b"\xc3" * 64 + b'"}',
+        b'{"other": ' + b"[" * 900,
+        b'{"other": ' + b"[" * 400 + b"]" * 400 + b"}",
+        b'"text"',
+        b"[[]]",
+        b"null",
+        b"7",
+    ],
+)
+async def test_a_body_that_is_not_the_json_we_ask_for_is_the_callers_fault(tmp_path: Path, body: bytes) -> None:
+    async with hub_over(tmp_path) as hub:
+        status, answer, _ = await post(hub.make_url(f"/api/tracks/{NOWHERE}/grant"), body)
+    assert (status, answer["error"]["code"]) == (400, "bad_body")
+
+
+async def test_a_body_that_does_not_unpack_is_the_callers_fault(tmp_path: Path) -> None:
+    async with hub_over(tmp_path) as hub, aiohttp.ClientSession() as session:
+        url = hub.make_url(f"/api/tracks/{NOWHERE}/grant")
+        async with session.post(
+            url, data=b"no gzip", headers={"Content-Encoding": "gzip"}, compress=None
+        ) as answer:
+            assert answer.status == 400
+            assert (await answer.json())["error"]["code"] in ("bad_body", "bad_request")
 
 
 async def test_one_address_cannot_ask_for_grants_without_end(tmp_path: Path) -> None:
