@@ -18,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from digm.errors import CallerFault, DigmError, Unavailable
 from digm.ids import is_hex_id
 from hub.gateway.cache import ByteCache
-from hub.gateway.ranges import names_etag, parse_range, range_still_applies
+from hub.gateway.ranges import accepts_gzip, names_etag, parse_range, range_still_applies
 from hub.metrics import GATEWAY_BYTES, HTTP_REQUESTS, metrics_text
 from hub.storage.chunk_store import ChunkStore
 
@@ -51,7 +51,13 @@ STATUS_BY_CODE = {
     "manifest_damaged": 502,
     "range_not_satisfiable": 416,
     "method_not_allowed": 405,
+    "body_too_slow": 408,
+    "body_too_large": 413,
 }
+# Nothing here wants a body. But an answer that overtakes one is lost when the connection ends with the rest of
+# the body unread, so that a body is read and forgotten, up to this.
+MAX_BODY_BYTES = 16 * 1024 * 1024
+BODY_WITHIN_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,7 @@ class Gateway:
         headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}
         method, path = scope["method"], scope["path"]
         try:
+            await _forget_body(receive)
             route, reply = await self._route(method, path, headers)
         except DigmError as error:
             route, reply = "failure", _failure(error)
@@ -102,6 +109,8 @@ class Gateway:
         # An answer without content must not announce a length (RFC 9110 §8.6).
         length = {} if reply.status in (204, 304) else {"content-length": str(len(reply.body))}
         fields = {**CORS, **length, **reply.headers}
+        if scope["http_version"] == "2":
+            fields.pop("connection", None)  # RFC 9113 §8.2.2
         await send(
             {
                 "type": "http.response.start",
@@ -134,7 +143,9 @@ class Gateway:
         if path == "/readyz":
             return "health", await self._readiness()
         if path == "/metrics":
-            return "metrics", Reply(200, metrics_text(), {"content-type": CONTENT_TYPE_LATEST})
+            return "metrics", Reply(
+                200, metrics_text(), {"content-type": CONTENT_TYPE_LATEST, "cache-control": "no-store"}
+            )
         raise Unavailable("not_found", "Ask for a chunk by its hash, or for a manifest by its track root.")
 
     async def _chunk(self, name: str, method: str, headers: dict[str, str]) -> Reply:
@@ -161,7 +172,7 @@ class Gateway:
         digest = hashlib.sha256(data).hexdigest()
         fields = {"cache-control": "no-cache", "content-type": "application/json", "vary": "accept-encoding"}
         etag = f'"{digest}"'
-        if "gzip" in headers.get("accept-encoding", ""):
+        if accepts_gzip(headers.get("accept-encoding")):
             data = await self._cache.get(
                 f"{digest}.gz", lambda: asyncio.to_thread(gzip.compress, data, 6, mtime=0)
             )
@@ -187,11 +198,33 @@ def _json(status: int, body: object) -> Reply:
 def _failure(error: DigmError) -> Reply:
     status = STATUS_BY_CODE.get(error.code, 503 if isinstance(error, Unavailable) else 500)
     reply = _json(status, {"error": {"code": error.code, "message": error.message}})
+    if error.code.startswith("body_"):
+        reply.headers["connection"] = "close"
     if status == 405:
         reply.headers["allow"] = METHODS
     if status == 416:
         reply.headers["content-range"] = f"bytes */{error.data['size']}"
     return reply
+
+
+async def _forget_body(receive: Receive) -> None:
+    """Read the request to its end.
+
+    Raises:
+        CallerFault: `body_too_slow`, `body_too_large`.
+    """
+    seen_bytes = 0
+    try:
+        async with asyncio.timeout(BODY_WITHIN_S):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect" or not message["more_body"]:
+                    return
+                seen_bytes += len(message["body"])
+                if seen_bytes > MAX_BODY_BYTES:
+                    raise CallerFault("body_too_large", "The request is too large; the gateway needs no body.")
+    except TimeoutError as error:
+        raise CallerFault("body_too_slow", f"The request took longer than {BODY_WITHIN_S:g} s.") from error
 
 
 async def _unless_the_client_goes(sending: Awaitable[None], receive: Receive) -> None:

@@ -4,7 +4,9 @@ import re
 
 from digm.errors import CallerFault
 
-_RANGE = re.compile(r"bytes=[ \t]*(\d{0,19})-(\d{0,19})[ \t]*", re.IGNORECASE)
+_RANGE = re.compile(r"bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*", re.IGNORECASE)
+_WEIGHT = re.compile(r"(?:q[ \t]*=[ \t]*(?P<value>[01](?:\.[0-9]{0,3})?))?", re.IGNORECASE)
+_NO_SUCH_POSITION = 10**19
 
 
 def parse_range(header: str | None, size: int) -> range | None:
@@ -21,16 +23,33 @@ def parse_range(header: str | None, size: int) -> range | None:
         return None
     first, last = match.groups()
     if not first:
-        wanted = range(max(0, size - int(last)), size)
-    elif last and int(last) < int(first):
+        wanted = range(max(0, size - _number(last)), size)
+    elif last and _number(last) < _number(first):
         return None  # not a range at all, so ignored
     else:
-        wanted = range(int(first), min(size, int(last) + 1 if last else size))
+        wanted = range(_number(first), min(size, _number(last) + 1 if last else size))
     if not wanted:
         raise CallerFault(
             "range_not_satisfiable", f"There are {size} bytes; the range begins behind them.", size=size
         )
     return wanted
+
+
+def _number(digits: str) -> int:
+    """Any number of digits is valid; what is longer than a position can be lies behind every end."""
+    digits = digits.lstrip("0")
+    return int(digits or "0") if len(digits) < 20 else _NO_SUCH_POSITION
+
+
+def accepts_gzip(header: str | None) -> bool:
+    """Whether Accept-Encoding gives gzip, by name or by `*`, a weight above 0 (RFC 9110 §12.5.3)."""
+    weights = {}
+    for item in (header or "").split(","):
+        coding, _, parameters = item.partition(";")
+        weight = _WEIGHT.fullmatch(parameters.strip())
+        # A weight that cannot be read promises nothing.
+        weights[coding.strip().lower()] = float(weight["value"] or 1) if weight else 0.0
+    return weights.get("gzip", weights.get("x-gzip", weights.get("*", 0.0))) > 0
 
 
 def names_etag(header: str | None, etag: str) -> bool:

@@ -34,6 +34,7 @@ def hypercorn_config(settings: Settings, listening: socket.socket) -> Config:
     config.keep_alive_max_requests = 10**9
     # One stream too many ends the whole connection instead of being refused.
     config.h2_max_concurrent_streams = 256
+    # Longer heads are refused: 431, and GOAWAY with ENHANCE_YOUR_CALM (docs/settings.md).
     config.h11_max_incomplete_size = 8 * 1024
     config.h2_max_header_list_size = 16 * 1024
     config.keep_alive_timeout = 30

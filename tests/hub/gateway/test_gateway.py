@@ -7,6 +7,7 @@ import json
 import shutil
 import socket
 import subprocess
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -123,6 +124,58 @@ async def test_a_preflight_allows_ranges(gateway: RunningGateway, session: aioht
     ) as answer:
         assert answer.status == 204
         assert "range" in answer.headers["Access-Control-Allow-Headers"]
+
+
+async def test_a_range_of_any_length_is_understood(
+    gateway: RunningGateway, session: aiohttp.ClientSession
+) -> None:
+    name = gateway.track.chunk(0, 0)
+    headers = {"Range": "bytes=0-" + "9" * 25}
+    async with session.get(f"{gateway.url}/{name}", headers=headers) as answer:
+        assert answer.status == 206
+        assert len(await answer.read()) == FRAME_BYTES
+    async with session.get(f"{gateway.url}/{name}", headers={"Range": "bytes=99999999999999999999-"}) as answer:
+        assert answer.status == 416
+
+
+async def test_gzip_is_not_forced_on_a_client_that_refuses_it(
+    gateway: RunningGateway, session: aiohttp.ClientSession
+) -> None:
+    url = f"{gateway.url}/{gateway.track.root}/manifest.json"
+    async with session.get(url, headers={"Accept-Encoding": "gzip;q=0"}) as answer:
+        assert "Content-Encoding" not in answer.headers
+        assert json.loads(await answer.read())
+
+
+@pytest.mark.parametrize("body_bytes", [1, 5_000_000])
+@pytest.mark.parametrize("version", ["--http1.1", "--http2-prior-knowledge"])
+async def test_a_body_that_nobody_asked_for_does_not_cost_the_answer(
+    gateway: RunningGateway, tmp_path: Path, version: str, body_bytes: int
+) -> None:
+    name = gateway.track.chunk(0, 0)
+    (tmp_path / "body").write_bytes(bytes(body_bytes))
+    sent = ("-X", "GET", "-H", "Expect:", "--data-binary", f"@{tmp_path / 'body'}")
+    body = await curl(version, *sent, f"{gateway.url}/{name}")
+    assert hashlib.sha256(body).hexdigest() == name
+
+
+async def test_half_a_body_is_not_waited_for(gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.gateway.app.BODY_WITHIN_S", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1")
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"body_too_slow" in answer
+
+
+async def test_no_answer_names_the_software(gateway: RunningGateway, session: aiohttp.ClientSession) -> None:
+    for path in ("/healthz", "/readyz", "/metrics", "/nothing"):
+        async with session.get(gateway.url + path) as answer:
+            assert "Server" not in answer.headers
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert answer.headers["Cache-Control"] == "no-store"
 
 
 async def test_a_damaged_chunk_is_an_error_and_never_bytes(
