@@ -11,6 +11,9 @@ from hub.media.report import MAX_PEAKS
 from hub.media.samples import LAYOUTS, Samples, interleaved
 
 _SILENCE_LUFS = -70.0
+# Below the last of 24 bits, and beyond what anything but a made-up file says.
+_SILENT_PEAK = 2.0**-24
+_LOUDEST_DB = 100.0
 _WINDOWS_PER_SECOND = 10
 
 
@@ -79,9 +82,9 @@ class Loudness:
         peak = self._reading("true_peak")
         self._graph = None
         if math.isfinite(integrated) and integrated > _SILENCE_LUFS:
-            self.integrated_lufs = integrated
-        if math.isfinite(peak) and peak > 0:
-            self.true_peak_db = round(20 * math.log10(peak), 2)
+            self.integrated_lufs = min(integrated, _LOUDEST_DB)
+        if math.isfinite(peak) and peak > _SILENT_PEAK:
+            self.true_peak_db = min(round(20 * math.log10(peak), 2), _LOUDEST_DB)
 
 
 _BLOCK_SAMPLES = 64

@@ -1,5 +1,6 @@
 """Decoders that take what FFmpeg gives without its own trimming, and frames that all look the same."""
 
+import math
 from collections.abc import Iterator
 
 import av
@@ -58,11 +59,16 @@ class Uniform:
     Attributes:
         samples: how many passed.
         made_silent: samples of floating point that were not numbers.
+        clipped: samples of floating point beyond full scale.
     """
 
-    def __init__(self, sample_rate: int, channels: int) -> None:
+    def __init__(self, sample_rate: int, channels: int, is_clipped: bool) -> None:
+        """Args:
+        is_clipped: nothing beyond full scale will be published, so nothing beyond it is passed on.
+        """
         self.sample_rate, self.channels = sample_rate, channels
-        self.samples = self.made_silent = 0
+        self.samples = self.made_silent = self.clipped = 0
+        self._is_clipped = is_clipped
         self._format: str | None = None
 
     def frames(self, frames: Iterator[AudioFrame]) -> Iterator[AudioFrame]:
@@ -79,10 +85,16 @@ class Uniform:
         layout = LAYOUTS[self.channels]
         if frame.format.name.startswith(("flt", "dbl")):
             values: Samples = frame.to_ndarray()
-            odd = int(np.count_nonzero(~np.isfinite(values)))
-            if odd:
-                self.made_silent += odd
-                return self._made(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), frame)
+            # What is not a number comes out of both as it is.
+            highest, lowest = float(values.max()), float(values.min())
+            if not (math.isfinite(highest) and math.isfinite(lowest)):
+                self.made_silent += int(np.count_nonzero(~np.isfinite(values)))
+                values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+                frame = self._made(values, frame)
+                highest, lowest = float(values.max()), float(values.min())
+            if self._is_clipped and (highest > 1.0 or lowest < -1.0):
+                self.clipped += int(np.count_nonzero(np.abs(values) > 1.0))
+                frame = self._made(np.clip(values, -1.0, 1.0), frame)
         if frame.layout.name != layout:
             return self._made(frame.to_ndarray(), frame)
         # Time is counted in samples; the file's own timestamps would only confuse filters.

@@ -33,6 +33,7 @@ class Recording(Protocol):
         expected_samples: how many `frames` will probably give, for progress; None if nobody knows.
         consumers: who else needs the decoded sound.
         is_opus: the source is Opus already, and its copy the only rendition.
+        is_clipped: the rendition holds nothing beyond full scale.
     """
 
     sample_rate: int
@@ -40,6 +41,7 @@ class Recording(Protocol):
     expected_samples: int | None
     consumers: Sequence[Consumer]
     is_opus: bool
+    is_clipped: bool
 
     def frames(self) -> Iterator[AudioFrame]:
         """Decoded sound without delay and padding."""
@@ -60,6 +62,7 @@ class FlacCopy:
     """FLAC frames as they are, verified against the checksum that the file carries."""
 
     is_opus = False
+    is_clipped = True
 
     def __init__(self, source: Source, folder: Path) -> None:
         context = source.stream.codec_context
@@ -120,6 +123,9 @@ def flac_bits(stream_info: bytes) -> int:
 class LossyCopy:
     """Access units of AAC, MP3 and Opus as they are, decoded to be measured."""
 
+    # A player of floating point hears what is beyond full scale, or turns it down.
+    is_clipped = False
+
     def __init__(self, units: CopiedUnits) -> None:
         self._units = units
         self.sample_rate, self.channels = units.sample_rate, units.channels
@@ -165,6 +171,7 @@ class Transcode:
     """Decodes and encodes to FLAC: without loss, as far as 24 bits reach, or with nothing lost twice."""
 
     is_opus = False
+    is_clipped = True
 
     def __init__(self, source: Source, folder: Path) -> None:
         context = source.stream.codec_context
@@ -217,7 +224,7 @@ class Transcode:
         return self._encoder.report()
 
     def notes(self) -> list[NoteReport]:
-        """What was rounded, clipped or widened."""
+        """What was rounded or widened."""
         source, encoder = self._source, self._encoder
         notes = []
         if source.codec == "vorbis":
@@ -226,8 +233,6 @@ class Transcode:
             notes.append(NoteReport("widened", PCM_BITS[source.codec]))
         if encoder.rounded:
             notes.append(NoteReport("rounded", encoder.rounded))
-        if encoder.clipped:
-            notes.append(NoteReport("clipped", encoder.clipped))
         if source.demuxer in ("wav", "aiff") and self._declared is None:
             notes.append(NoteReport("length_unknown"))
         return notes

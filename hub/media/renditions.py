@@ -97,14 +97,13 @@ class FlacEncoder:
 
     Attributes:
         rounded: samples that had more than 24 bits and lost the rest.
-        clipped: samples of floating point beyond full scale.
     """
 
     def __init__(self, folder: Path, sample_rate: int, channels: int, bits: int) -> None:
         self._writer = AccessUnitWriter(folder, "flac")
         self._sample_rate, self._channels, self._bits = sample_rate, channels, bits
         self._layout = LAYOUTS[channels]
-        self.rounded = self.clipped = 0
+        self.rounded = 0
         self._stream_info = b""
         self._codec: AudioCodecContext = av.CodecContext.create("flac", "w")
         self._codec.sample_rate = sample_rate
@@ -137,7 +136,6 @@ class FlacEncoder:
         return np.minimum(values, 0x7FFF_FF7F) + 0x80 & ~np.int32(0xFF)
 
     def _quantise(self, values: Samples) -> Samples:
-        self.clipped += int(np.count_nonzero(np.abs(values) > 1.0))
         full_scale = float(1 << self._bits - 1)
         steps = np.rint(values.astype(np.float64) * full_scale)
         steps = np.clip(steps, -full_scale, full_scale - 1)

@@ -85,7 +85,8 @@ class _Reading:
         recording = _open_recording(source, folder, limits)
         rate, channels = recording.sample_rate, recording.channels
         opus = None if recording.is_opus else OpusEncoder(folder, rate, channels)
-        return cls(source, recording, opus, Loudness(rate, channels), Waveform(), Uniform(rate, channels))
+        uniform = Uniform(rate, channels, recording.is_clipped)
+        return cls(source, recording, opus, Loudness(rate, channels), Waveform(), uniform)
 
     def run(self, limits: IngestLimits, answers: Answers) -> None:
         """Decode to the end."""
@@ -107,6 +108,8 @@ class _Reading:
         if self.opus:
             renditions.append(self.opus.report())
         notes = [*self.source.notes, *self.recording.notes()]
+        if self.uniform.clipped:
+            notes.append(NoteReport("clipped", self.uniform.clipped))
         if self.uniform.made_silent:
             notes.append(NoteReport("not_numbers", self.uniform.made_silent))
         return TrackReport(

@@ -111,6 +111,20 @@ def test_floating_point_is_rounded_and_clipping_is_counted(
     ]
 
 
+@pytest.mark.parametrize("codec", ["pcm_f32le", "pcm_f64le"])
+def test_samples_far_beyond_full_scale_are_clipped_and_that_is_said(
+    codec: str, tmp_path: Path, read: Read
+) -> None:
+    there = music(SOME)
+    there[5_000:5_040] = (1e30, -1e30)
+    track = read(render(tmp_path / "a.wav", there, RATE, "-c:a", codec))
+    assert integers(best(track))[5_010].tolist() == [2**23 - 1, -(2**23)]
+    assert "80 samples were louder than full scale and were clipped." in track.notes
+    assert max(track.peaks) == 255
+    assert track.true_peak_db is not None
+    assert 0 <= track.true_peak_db < 3
+
+
 def test_samples_that_are_not_numbers_become_silence(tmp_path: Path, read: Read) -> None:
     there = music(SOME)
     there[50, 1] = np.nan

@@ -49,6 +49,24 @@ def test_a_peak_in_the_last_samples_is_found(tmp_path: Path, read: Read) -> None
     assert track.peaks[-1] == pytest.approx(0.9 * 255, abs=1)
 
 
+def test_what_is_measured_is_what_is_published(tmp_path: Path, read: Read) -> None:
+    # A square wave hardly changes its level when it is clipped back from +6 dB to full scale.
+    loud = 2 * np.sign(sine(5, 0, 100.0) + 1e-9)
+    slow = np.sin(np.linspace(0, np.pi, len(loud)))[:, None]
+    clipped = np.clip(loud * slow, -1, 1)
+    measured = read(render(tmp_path / "a.wav", loud * slow, RATE, "-c:a", "pcm_f32le"))
+    reference = read(render(tmp_path / "b.wav", clipped, RATE, "-c:a", "pcm_s24le"))
+    assert measured.loudness_lufs == pytest.approx(reference.loudness_lufs, abs=0.05)
+    assert measured.true_peak_db == pytest.approx(reference.true_peak_db, abs=0.02)
+    sines = read(render(tmp_path / "c.wav", sine(2, 6), RATE, "-c:a", "pcm_f32le"))
+    assert sines.true_peak_db == pytest.approx(0, abs=0.5)
+
+
+def test_what_is_too_quiet_for_24_bits_is_silence(tmp_path: Path, read: Read) -> None:
+    track = read(render(tmp_path / "a.wav", 1e-30 * music(RATE), RATE, "-c:a", "pcm_f32le"))
+    assert (track.loudness_lufs, track.true_peak_db) == (None, None)
+
+
 def test_silence_has_no_loudness(tmp_path: Path, read: Read) -> None:
     track = read(path_with(tmp_path / "a.wav", riff(RATE, 2, 16, bytes(4 * RATE))))
     assert (track.loudness_lufs, track.true_peak_db, set(track.peaks)) == (None, None, {0})
