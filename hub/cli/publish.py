@@ -1,17 +1,18 @@
 """`digm publish`: what `hub.publishing` does, on a terminal and for machines."""
 
+import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from digm.errors import DigmError
+from digm.errors import CallerFault, DigmError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 EXIT_FAILED = 2
 EXIT_INTERRUPTED = 130
+_SAID = {
+    "published": "Published",
+    "already_published": "Was published already:",
+}
 # Where a stage starts and ends on a file's bar: about what each takes of the time.
 _STAGE_SPANS = {
     "reading": (0.0, 0.03),
@@ -32,7 +37,8 @@ _STAGE_SPANS = {
 
 def publish(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="FILE|FOLDER...", help="Audio files; a folder is one release.")
+        # Plain text: what Typer says of a path that it dislikes is no sentence and no JSON.
+        list[str], typer.Argument(metavar="FILE|FOLDER...", help="Audio files; a folder is one release.")
     ],
     title: Annotated[str | None, typer.Option(help="Instead of the file's tag; for one file.")] = None,
     artist: Annotated[str | None, typer.Option(help="Instead of the files' tags.")] = None,
@@ -47,7 +53,7 @@ def publish(
 
 
 def publish_command(
-    paths: list[Path],
+    paths: Sequence[str],
     title: str | None,
     artist: str | None,
     album: str | None,
@@ -57,40 +63,41 @@ def publish_command(
     """Publish and print. A path that cannot be published does not keep the others from it.
 
     Returns:
-        the exit status: 0; 2 when something was not published; 130 after Ctrl-C or SIGTERM.
-    Raises:
-        DigmError: nothing at all can be published here (settings, options, vault, catalogue).
+        the exit status: 0; 2 when something was not published, or could not be told on stdout; 130 after
+        Ctrl-C or SIGTERM.
     """
     from hub.config import load_settings
     from hub.publishing.model import PublishOptions
 
-    options = PublishOptions(title=title, artist=artist, album=album, preview_seconds=preview_seconds)
-    if title is not None and len(paths) > 1:
-        print("--title names one track: give one file with it.", file=sys.stderr)
-        return EXIT_FAILED
     printer = _Printer(as_json)
     try:
+        options = PublishOptions(title=title, artist=artist, album=album, preview_seconds=preview_seconds)
+        if title is not None and len(paths) > 1:
+            raise CallerFault("bad_option", "--title names one track: give one file with it.", option="title")
         with _signals_interrupt(), _display(as_json) as display:
             from hub.publishing.publish import Publisher
 
             with Publisher(load_settings(), options, display.show) as publisher:
-                return max(_publish_path(publisher, path, printer) for path in paths)
+                for path in paths:
+                    _publish_path(publisher, path, printer)
     except KeyboardInterrupt:
         print("Stopped: nothing of what was not listed above was published.", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except DigmError as fault:  # settings, options, vault, catalogue: nothing at all can be published here
+        printer.failed(paths[0], fault, is_about_path=False)
+    return printer.exit_status
 
 
-def _publish_path(publisher: "Publisher", path: Path, printer: "_Printer") -> int:
+def _publish_path(publisher: "Publisher", path: str, printer: "_Printer") -> None:
     from hub.publishing.sources import find_release
 
     try:
         tracks = publisher.publish(find_release(path))
     except DigmError as fault:
         printer.failed(path, fault)
-        return EXIT_FAILED
+        return
     for track in tracks:
         printer.published(track)
-    return 0
 
 
 @contextmanager
@@ -115,35 +122,69 @@ def _signals_interrupt() -> Iterator[None]:
 
 
 class _Printer:
-    """Results on stdout, one line a track; failures as sentences on stderr."""
+    """Results on stdout, one line a track; failures as sentences on stderr.
+
+    Attributes:
+        exit_status: what it comes to so far.
+    """
 
     def __init__(self, as_json: bool) -> None:
+        self.exit_status = 0
         self._as_json = as_json
+        self._lost_stdout: OSError | None = None
 
     def published(self, track: "PublishedTrack") -> None:
-        if self._as_json:
-            self._print_json(track)
-            return
-        said = "Published" if track.status == "published" else "Was published already:"
+        said = _SAID[track.status]
         minutes, seconds = divmod(round(track.duration_s), 60)
         by = f" by {track.artist}" if track.artist else ""
-        print(f"{said} {track.title}{by} ({minutes}:{seconds:02d})  {track.track_root}", flush=True)
+        line = f"{said} {track.title}{by} ({minutes}:{seconds:02d})  {track.track_root}"
+        if not self._print(_json_line(track) if self._as_json else line):
+            assert self._lost_stdout is not None
+            reason = os.strerror(self._lost_stdout.errno or 0)
+            print(f"{line}, but that cannot be written to stdout: {reason}.", file=sys.stderr, flush=True)
 
-    def failed(self, path: Path, fault: DigmError) -> None:
+    def failed(self, path: str, fault: DigmError, is_about_path: bool = True) -> None:
+        """Say why something was not published.
+
+        Args:
+            path: as it was given.
+            is_about_path: False: it is the first of all, none of which can be published.
+        """
         from hub.publishing.sources import printable
 
-        name, sentence = printable(path), fault.message
-        if name not in sentence and path.name not in sentence:
+        self.exit_status = EXIT_FAILED
+        name, sentence = printable(path), printable(fault.message)
+        names = (name, Path(path).name, str(fault.data.get("file", "")))
+        if name and is_about_path and not any(known in sentence for known in names if known):
             sentence = f"{name} was not published: {sentence}"
         print(sentence, file=sys.stderr, flush=True)
         if self._as_json:
             error = {"code": fault.code, "message": sentence}
-            self._print_json({"file": name, "status": "failed", "error": error})
+            self._print(_json_line({"file": name, "status": "failed", "error": error}))
 
-    def _print_json(self, message: object) -> None:
-        import msgspec
+    def _print(self, line: str) -> bool:
+        """Whether the line could be written."""
+        if self._lost_stdout is None:
+            try:
+                print(line, flush=True)
+            except OSError as error:
+                self._lost_stdout = error
+                _forget_stdout()
+        if self._lost_stdout is not None:
+            self.exit_status = EXIT_FAILED
+        return self._lost_stdout is None
 
-        print(msgspec.json.encode(message).decode(), flush=True)
+
+def _json_line(message: object) -> str:
+    import msgspec
+
+    return msgspec.json.encode(message).decode()
+
+
+def _forget_stdout() -> None:
+    # What is left in its buffer would fail once more, with a traceback, when Python ends (docs: SIGPIPE).
+    with suppress(OSError), Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 class _Display:

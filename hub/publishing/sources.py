@@ -1,7 +1,10 @@
 """What the artist gave: files and folders, turned into releases; and the identity of each file's bytes."""
 
+import errno
 import hashlib
 import os
+import stat
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +17,10 @@ AUDIO_SUFFIXES = frozenset(f".{name}" for name in (*_CONTAINERS, "alac", "opus",
 COVER_NAMES = ("cover", "folder", "front")
 COVER_SUFFIXES = (".jpg", ".jpeg", ".png")
 _BLOCK_BYTES = 1 << 20
+_SHOWN_OF_A_LONG_NAME = 60
+# Controls, halves of characters, line ends; and what turns the direction of writing (CVE-2021-42574).
+_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+_DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 @dataclass(frozen=True)
@@ -42,19 +49,23 @@ class Fingerprint:
     modified_ns: int
 
 
-def find_release(path: Path) -> ReleaseSource:
-    """Take a path from the command line as a release.
+def find_release(given: str | Path) -> ReleaseSource:
+    """Take a path from the command line, whatever it holds, as a release.
 
     A folder's own audio files are one release; what lies in its subfolders is not looked at.
 
     Raises:
-        CallerFault: `no_such_file`, `unreadable_file`, `not_a_file`, `empty_folder`; the sentence names it.
+        CallerFault: `empty_name`, `name_too_long`, `no_such_file`, `unreadable_file`, `empty_folder`; the
+            sentence names it.
     """
-    if path.is_dir():
-        return _release_of_folder(path)
-    if not path.exists():
-        raise caller_fault("no_such_file", path)
-    return ReleaseSource(folder=None, files=(path,))
+    if not str(given):
+        raise CallerFault("empty_name", "An empty name is no file: give a file, or . for the current folder.")
+    path = Path(given)
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        raise _not_found(path, error) from error
+    return _release_of_folder(path) if is_folder else ReleaseSource(folder=None, files=(path,))
 
 
 def fingerprint(path: Path) -> Fingerprint:
@@ -66,7 +77,8 @@ def fingerprint(path: Path) -> Fingerprint:
     try:
         descriptor = open_regular(path.resolve(strict=True))
     except FileNotFoundError as error:
-        raise caller_fault("not_a_file" if path.exists() else "no_such_file", path) from error
+        # Not Path.exists, which may raise.
+        raise caller_fault("not_a_file" if os.path.exists(path) else "no_such_file", path) from error  # noqa: PTH110
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         raise caller_fault("unreadable_file", path) from error
     digest = hashlib.sha256()
@@ -100,9 +112,26 @@ def check_unchanged(path: Path, before: Fingerprint) -> None:
         )
 
 
-def printable(path: Path) -> str:
-    """A path as text that can always be printed: bytes that are not UTF-8 become escapes."""
-    return str(path).encode("utf-8", "backslashreplace").decode()
+def printable(text: str | Path) -> str:
+    """A path or a sentence as one line that can always be printed, and only be printed.
+
+    Bytes that are not UTF-8 and characters that move a terminal's cursor or turn its text become escapes.
+    """
+    return "".join(
+        ascii(char)[1:-1] if unicodedata.category(char) in _UNPRINTABLE or char in _DIRECTIONS else char
+        for char in str(text)
+    )
+
+
+def _not_found(path: Path, error: OSError | ValueError) -> CallerFault:
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.ENAMETOOLONG:
+        start = printable(str(path)[:_SHOWN_OF_A_LONG_NAME])
+        return CallerFault(
+            "name_too_long", f"{start}... is longer than a name can be: check what was given.", file=start
+        )
+    missing = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, None)
+    return caller_fault("no_such_file" if number in missing else "unreadable_file", path)
 
 
 def _release_of_folder(folder: Path) -> ReleaseSource:
@@ -110,7 +139,12 @@ def _release_of_folder(folder: Path) -> ReleaseSource:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
         raise caller_fault("unreadable_file", folder) from error
-    files = [entry for entry in entries if entry.suffix.lower() in AUDIO_SUFFIXES and not entry.is_dir()]
+    # Not Path.is_dir, which raises in a folder whose names may be read, but nothing more.
+    files = [
+        entry
+        for entry in entries
+        if entry.suffix.lower() in AUDIO_SUFFIXES and not os.path.isdir(entry)  # noqa: PTH112
+    ]
     if not files:
         raise CallerFault(
             "empty_folder",
@@ -125,6 +159,8 @@ def _release_of_folder(folder: Path) -> ReleaseSource:
 def _find_cover(entries: list[Path]) -> Path | None:
     for name in COVER_NAMES:
         for entry in entries:
-            if entry.stem.lower() == name and entry.suffix.lower() in COVER_SUFFIXES and entry.is_file():
+            if entry.stem.lower() != name or entry.suffix.lower() not in COVER_SUFFIXES:
+                continue
+            if os.path.isfile(entry):  # noqa: PTH113 - as above
                 return entry
     return None

@@ -16,6 +16,7 @@ from pathlib import Path
 from digm.errors import CallerFault, DigmError, Unavailable
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_FOLDER = {errno.EEXIST, errno.ENOTDIR}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -23,7 +24,8 @@ def disk_fault(error: OSError, folder: Path) -> DigmError:
     """Say what the disk said.
 
     Returns:
-        Unavailable `disk_full`; CallerFault `data_not_writable`; otherwise Unavailable `disk_failed`.
+        Unavailable `disk_full`; CallerFault `data_not_writable`, `data_not_a_folder`; otherwise Unavailable
+        `disk_failed`.
     """
     if error.errno in _FULL:
         return Unavailable("disk_full", f"The disk that holds {folder} is full: free some space and try again.")
@@ -31,6 +33,16 @@ def disk_fault(error: OSError, folder: Path) -> DigmError:
         return CallerFault(
             "data_not_writable",
             f"{error.filename or folder} cannot be opened or written: check who owns it and its mode.",
+        )
+    if error.errno in _NO_FOLDER:
+        return CallerFault(
+            "data_not_a_folder",
+            f"{error.filename or folder} is a file, where a folder belongs: choose another data folder "
+            "(DIGM_DATA), or move the file away.",
+        )
+    if error.errno == errno.EISDIR:
+        return CallerFault(
+            "data_not_a_file", f"{error.filename or folder} is a folder, where a file belongs: move it away."
         )
     reason = os.strerror(error.errno) if error.errno else str(error)
     return Unavailable("disk_failed", f"The disk that holds {folder} failed: {reason}.")

@@ -8,11 +8,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
+from digm.errors import CallerFault
 from hub.cli.publish import publish_command
 from hub.cli.verify import verify_command
+from hub.publishing.sources import find_release, fingerprint, printable
 
 DIGM = [sys.executable, "-c", "from hub.cli import main; main()"]
 
@@ -28,7 +32,7 @@ def environment(data, monkeypatch):
 def publish(capfd):
     def publish(*paths, **options):
         given = dict.fromkeys(("title", "artist", "album", "preview_seconds")) | {"as_json": True} | options
-        status = publish_command(list(paths), **given)
+        status = publish_command([str(path) for path in paths], **given)
         out, err = capfd.readouterr()
         return status, [json.loads(line) for line in out.splitlines()] if given["as_json"] else out, err
 
@@ -89,10 +93,118 @@ def test_people_get_a_line_a_track(publish, stand_in, record):
 
 
 def test_one_title_for_several_files_is_refused(publish, stand_in, record, data):
-    status, lines, err = publish(record("1.flac"), record("2.flac"), title="Air")
-    assert (status, lines) == (2, [])
+    first = record("1.flac")
+    status, [line], err = publish(first, record("2.flac"), title="Air")
+    assert status == 2
+    assert (line["file"], line["error"]["code"]) == (str(first), "bad_option")
     assert "one track" in err
     assert not data.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("", "empty_name"),
+        ("x" * 300 + ".flac", "name_too_long"),
+        ("folder/" * 1000, "name_too_long"),
+        ("null\0.flac", "no_such_file"),
+        ("none/one.flac", "no_such_file"),
+        ("a  b.flac", "no_such_file"),
+        ("\x1b[31mred\n.flac", "no_such_file"),
+        ("\udcff.flac", "no_such_file"),
+    ],
+)
+def test_an_odd_name_gets_one_sentence_and_the_others_go_on(
+    publish, stand_in, record, music, monkeypatch, name, code
+):
+    monkeypatch.chdir(music)
+    status, [bad, good], err = publish(name, record("good.flac"))
+    assert (status, bad["status"], good["status"]) == (2, "failed", "published")
+    assert bad["error"]["code"] == code
+    assert err == bad["error"]["message"] + "\n"
+    assert "was not published: " not in err
+    assert err[:-1].isprintable()
+
+
+def test_what_may_not_be_looked_at_is_said_to_be_unreadable():
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        closed = Path(folder) / "closed"
+        closed.mkdir()
+        (closed / "one.flac").write_bytes(b"sound")
+        listed = Path(folder) / "listed"
+        listed.mkdir()
+        (listed / "one.flac").write_bytes(b"sound")
+        closed.chmod(0)
+        listed.chmod(0o744)
+        user = os.geteuid()
+        os.seteuid(65_534 if user == 0 else user)
+        try:
+            for path in (closed, closed / "one.flac"):
+                with pytest.raises(CallerFault, match="cannot be read") as caught:
+                    find_release(path)
+                assert caught.value.code == "unreadable_file"
+            [file] = find_release(listed).files
+            with pytest.raises(CallerFault, match="cannot be read"):
+                fingerprint(file)
+        finally:
+            os.seteuid(user)
+            closed.chmod(0o700)
+
+
+def test_names_are_printed_as_one_line_that_moves_nothing():
+    assert printable("caf\u00e9 \u3000 \U0001f3b5.flac") == "caf\u00e9 \u3000 \U0001f3b5.flac"
+    assert printable(Path("a\x1b[2J\n\u202eb\udcff")) == "a\\x1b[2J\\n\\u202eb\\udcff"
+
+
+def a_file_in_place_of_the_folder(data):
+    data.path.write_text("a file")
+
+
+def a_folder_in_place_of_the_vault(data):
+    (data.path / "vault.digm").mkdir(parents=True)
+
+
+def a_damaged_catalogue(data):
+    data.path.mkdir()
+    (data.path / "catalogue.sqlite").write_bytes(b"this is not a database" * 1000)
+
+
+def a_damaged_vault(data):
+    data.path.mkdir()
+    (data.path / "vault.digm").touch(0o600)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "says"),
+    [
+        (a_file_in_place_of_the_folder, "data_not_a_folder", "is a file, where a folder belongs"),
+        (a_folder_in_place_of_the_vault, "vault_is_no_file", "is a folder"),
+        (a_damaged_catalogue, "catalogue_damaged", "damaged"),
+        (a_damaged_vault, "vault_damaged", "empty or torn"),
+    ],
+)
+def test_a_data_folder_that_cannot_be_used_is_one_json_line_too(publish, record, data, spoil, code, says):
+    spoil(data)
+    path = record("one.flac")
+    status, [line], err = publish(path)
+    assert (status, line["file"], line["status"], line["error"]["code"]) == (2, str(path), "failed", code)
+    assert says in err
+    assert err == line["error"]["message"] + "\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_result_that_cannot_be_written_is_said_on_stderr(wav, data, as_json):
+    command = [*DIGM, "publish", *(["--json"] if as_json else []), wav(seconds=1)]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("Published tone")
+    assert "No space left on device" in line
+    data.assert_consistent()
+    assert len(data.tracks()) == 1
 
 
 @pytest.mark.parametrize("make", ["missing", "empty", "text", "truncated", "folder"])
@@ -125,11 +237,13 @@ def test_bad_input_gets_one_sentence_status_2_and_leaves_nothing(music, data, wa
     ],
 )
 def test_options_that_cannot_be_are_refused_in_a_sentence(wav, data, arguments, says):
-    command = [*DIGM, "publish", *arguments, wav(seconds=2)]
+    command = [*DIGM, "publish", "--json", *arguments, wav(seconds=2)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert says in done.stderr
     assert len(done.stderr.splitlines()) == 1
+    [line] = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (line["status"], line["error"]["message"]) == ("failed", done.stderr.strip())
     assert not data.path.exists() or data.tracks() == []
 
 
@@ -163,7 +277,7 @@ def test_on_a_terminal_there_is_a_bar_with_the_files_name(wav, data):
     screen, terminal = pty.openpty()
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
     process = subprocess.Popen(
-        [*DIGM, "publish", wav("a[b]c.wav", 3)], stdout=subprocess.PIPE, stderr=terminal, env=environment
+        [*DIGM, "publish", wav("a[b]c.wav", 20)], stdout=subprocess.PIPE, stderr=terminal, env=environment
     )
     os.close(terminal)
     shown = b""
@@ -178,7 +292,7 @@ def test_on_a_terminal_there_is_a_bar_with_the_files_name(wav, data):
     assert process.returncode == 0
     assert b"a[b]c.wav" in shown
     assert b"encoding" in shown
-    assert out.startswith(b"Published a[b]c (0:03)")
+    assert out.startswith(b"Published a[b]c (0:20)")
 
 
 def test_verify_finds_a_whole_catalogue_whole(publish, verify, stand_in, record):
