@@ -1,6 +1,7 @@
 """Makes a cover picture anew: nothing of the original file, its metadata and its tricks, gets to a listener."""
 
 import io
+import math
 from pathlib import Path
 
 from PIL import Image, ImageOps
@@ -31,11 +32,17 @@ def write_cover(data: bytes, folder: Path, max_pixels: int) -> bool:
         MediaFault: `cover_too_large`, before it is decoded.
     """
     if len(data) > _MAX_SOURCE_BYTES:
-        raise MediaFault("cover_too_large", what=f"{len(data) >> 20} MiB")
+        limit = f"{_MAX_SOURCE_BYTES >> 20} MiB"
+        raise MediaFault("cover_too_large", what=f"more than {limit}", limit=limit)
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
             if picture.width * picture.height > max_pixels:
-                raise MediaFault("cover_too_large", what=f"{picture.width} by {picture.height} pixels")
+                side = math.isqrt(max_pixels)
+                raise MediaFault(
+                    "cover_too_large",
+                    what=f"{picture.width} by {picture.height} pixels",
+                    limit=f"{side} by {side} pixels",
+                )
             clean = _flat(picture)
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError):
         return False

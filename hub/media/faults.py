@@ -29,7 +29,7 @@ SENTENCES: Mapping[str, str] = {
     "too_many_channels": "{file} has {channels} channels, and DIGM takes mono and stereo: mix it down to"
     " stereo.",
     "cover_too_large": "The cover picture of {file} is {what}, too large to be opened safely: use one of at"
-    " most 3000 by 3000 pixels.",
+    " most {limit}.",
     "disk_full": "There is no room left on the disk while {file} is prepared: free some space and publish"
     " it again.",
     "output_too_large": "{file} takes more room than one file may take: split it into several tracks.",

@@ -3,6 +3,7 @@
 Nothing is decoded here but the first AAC unit, because its length cannot be read from it.
 """
 
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -85,6 +86,19 @@ def _encoder_tag(source: Source) -> EncoderTag | None:
     return parse_encoder_tag(source.file.read(_MAX_MPEG_FRAME_BYTES))
 
 
+def _missing_frames(source: Source, writer: AccessUnitWriter, declared: int) -> MediaFault:
+    """Damaged if the bytes of at least half of the missing frames are there, else cut short."""
+    there = os.fstat(source.file.fileno()).st_size - source.audio_start
+    frame_bytes = writer.total_bytes / max(writer.count, 1)
+    missing = declared - writer.count
+    if there - writer.total_bytes >= missing * frame_bytes / 2:
+        percent = max(1, 100 * missing // declared)
+        return MediaFault("damaged_file", what=f"{percent} % of its frames cannot be read")
+    return MediaFault(
+        "truncated_file", what=f"{100 * writer.count // declared} % of the declared sound is there"
+    )
+
+
 def _copy_mp3(source: Source, writer: AccessUnitWriter) -> CopiedUnits:
     header: FrameHeader | None = None
     for frame, header in _mpeg_frames(source):
@@ -98,8 +112,7 @@ def _copy_mp3(source: Source, writer: AccessUnitWriter) -> CopiedUnits:
     if tag:
         # Some encoders count the frame of the tag itself.
         if writer.count < tag.frames - 1:
-            percent = 100 * writer.count // tag.frames
-            raise MediaFault("truncated_file", what=f"{percent} % of the declared sound is there")
+            raise _missing_frames(source, writer, tag.frames)
         if tag.is_gapless:
             # The tag counts from the encoder's input; the decoder adds its own 529 samples in front, so that as
             # many fewer of the padding come out at the end.

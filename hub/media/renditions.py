@@ -27,8 +27,7 @@ class AccessUnitWriter:
 
     def __init__(self, folder: Path, codec: str) -> None:
         self.path = folder / f"{codec}.packets"
-        self.duration = 0
-        self.count = 0
+        self.duration = self.count = self.total_bytes = 0
         self._packets: BinaryIO = self.path.open("xb", buffering=_FILE_BUFFER_BYTES)
         self._index: BinaryIO = (folder / f"{codec}.index").open("xb", buffering=_FILE_BUFFER_BYTES)
 
@@ -38,6 +37,7 @@ class AccessUnitWriter:
         self._index.write(INDEX_ENTRY.pack(len(payload), duration))
         self.duration += duration
         self.count += 1
+        self.total_bytes += len(payload)
 
     def close(self) -> None:
         """Write everything out. An error (a full disk) is raised here at the latest."""

@@ -157,6 +157,8 @@ def _refuse_stream(source: Source, limits: IngestLimits) -> None:
         raise MediaFault("too_many_channels", channels=context.channels)
     if context.channels < 1:
         raise MediaFault("damaged_file", what="its header names no channels")
+    if context.sample_rate < 1:
+        raise MediaFault("damaged_file", what="it is too short, or its header names no sample rate")
     if not MIN_SAMPLE_RATE <= context.sample_rate <= MAX_SAMPLE_RATE:
         raise MediaFault("unsupported_sample_rate", rate=context.sample_rate)
     length_us = source.container.duration

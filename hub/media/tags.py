@@ -4,10 +4,11 @@ import base64
 import re
 import struct
 from collections.abc import Iterable, Mapping
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import mutagen
 from mutagen.aiff import AIFF
+from mutagen.apev2 import APEExtValue, APETextValue, APEv2
 from mutagen.flac import FLAC, Picture
 from mutagen.id3 import ID3
 from mutagen.mp3 import MP3
@@ -59,8 +60,10 @@ _MP4 = {
     "isrc": ("----:com.apple.iTunes:ISRC",),
     "licence": ("----:com.apple.iTunes:LICENSE",),
 }
+_APE = _VORBIS | {"track_number": ("track",), "year": ("year",)}
 _FFMPEG = _VORBIS | {"track_number": ("track",)}
 _FRONT_COVER = 3
+_APE_COVERS = ("cover art (front)", "cover art (other)")
 _ISRC = re.compile(r"[A-Z]{2}[A-Z0-9]{3}[0-9]{7}")
 _MAX_VALUES = 8
 # What mutagen lets out on damaged tags. A recording is not refused because of them.
@@ -85,6 +88,22 @@ def read_file(file: BinaryIO, demuxer: str) -> mutagen.FileType | None:
         except _BROKEN_TAGS:
             continue
     return None
+
+
+def read_ape(file: BinaryIO, demuxer: str) -> Mapping[str, object]:
+    """The APEv2 tag that some programs put behind an MP3: lists of text, or bytes; empty if there is none."""
+    if demuxer != "mp3":
+        return {}
+    file.seek(0)
+    try:
+        found: Any = APEv2(file)  # type: ignore[no-untyped-call]
+        return {
+            name.lower(): list(value) if isinstance(value, APETextValue) else bytes(value.value)
+            for name, value in found.items()
+            if not isinstance(value, APEExtValue)
+        }
+    except _BROKEN_TAGS:
+        return {}
 
 
 def _texts(value: object) -> list[str]:
@@ -127,18 +146,25 @@ def _isrc(text: str | None) -> str | None:
     return found.group() if found else None
 
 
-def clean_tags(read: mutagen.FileType | None, metadata: Mapping[str, str], file_title: str) -> TagsReport:
+def clean_tags(
+    read: mutagen.FileType | None, ape: Mapping[str, object], metadata: Mapping[str, str], file_title: str
+) -> TagsReport:
     """The tags worth publishing.
 
     Args:
         read: from `read_file`.
+        ape: from `read_ape`, for what the tags in front of it leave open.
         metadata: what FFmpeg found, for what mutagen does not know (RIFF INFO).
         file_title: the title if the tags name none.
     """
     tags: Mapping[str, object] = read.tags if read is not None and read.tags is not None else {}
     names = _MP4 if isinstance(read, MP4) else _ID3 if isinstance(tags, ID3) else _VORBIS
     fallback = {key.lower(): value for key, value in metadata.items()}
-    said = {field: _first_of(tags, names[field]) or _first_of(fallback, _FFMPEG[field]) for field in names}
+    sources = ((tags, names), (ape, _APE), (fallback, _FFMPEG))
+    said = {
+        field: next((text for held, called in sources if (text := _first_of(held, called[field]))), None)
+        for field in names
+    }
     return TagsReport(
         title=said["title"] or clean_text(file_title, MAX_TEXT_CHARS) or None,
         artist=said["artist"],
@@ -160,6 +186,15 @@ def _vorbis_pictures(tags: Mapping[str, object]) -> list[Picture]:
         except (ValueError, mutagen.MutagenError):
             continue
     return pictures
+
+
+def ape_cover(ape: Mapping[str, object]) -> bytes | None:
+    """The picture in an APEv2 tag: a file name, a zero byte, the picture itself."""
+    for name in _APE_COVERS:
+        value = ape.get(name)
+        if isinstance(value, bytes):
+            return value.partition(b"\0")[2]
+    return None
 
 
 def embedded_cover(read: mutagen.FileType | None) -> bytes | None:

@@ -150,9 +150,10 @@ def _read_track(file: BinaryIO, request: Request, cover_file: bytes | None, answ
     source = open_source(file, limits)
     read = tags.read_file(file, source.demuxer)
     title = Path(os.fsdecode(request.source)).stem
-    tags_report = tags.clean_tags(read, source.container.metadata, title)
+    ape = tags.read_ape(file, source.demuxer)
+    tags_report = tags.clean_tags(read, ape, source.container.metadata, title)
     has_cover = False
-    for picture in (tags.embedded_cover(read), cover_file):
+    for picture in (tags.embedded_cover(read), tags.ape_cover(ape), cover_file):
         if picture and not has_cover:
             has_cover = cover.write_cover(picture, folder, limits.max_cover_pixels)
             if not has_cover:

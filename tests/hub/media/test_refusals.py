@@ -136,6 +136,23 @@ def test_a_flipped_bit_in_a_flac_is_found(tmp_path: Path, refuse: Refuse) -> Non
         assert refuse(path_with(tmp_path / "b.flac", bytes(data))).code == code
 
 
+def test_an_mp3_with_a_hole_is_damaged_and_not_cut_short(tmp_path: Path, refuse: Refuse) -> None:
+    whole = render(tmp_path / "a.mp3", music(5 * RATE), RATE, "-c:a", "libmp3lame", "-b:a", "128k").read_bytes()
+    middle = len(whole) // 2
+    fault = refuse(path_with(tmp_path / "b.mp3", whole[:middle] + bytes(20_000) + whole[middle + 20_000 :]))
+    assert fault.code == "damaged_file"
+    assert "% of its frames cannot be read" in fault.message
+    assert refuse(path_with(tmp_path / "c.mp3", whole[:middle])).code == "truncated_file"
+
+
+def test_an_adts_file_of_a_few_bytes_is_not_to_be_resampled(tmp_path: Path, refuse: Refuse) -> None:
+    whole = render(tmp_path / "a.aac", music(SOME), RATE, "-c:a", "aac", "-f", "adts").read_bytes()
+    for size in (7, 20, 40):
+        fault = refuse(path_with(tmp_path / "b.aac", whole[:size]))
+        assert fault.code == "damaged_file"
+        assert "resample" not in fault.message
+
+
 def test_damage_in_the_middle_is_refused_or_heard_but_never_crashes(tmp_path: Path, workdir: Path) -> None:
     for name in ("alac", "m4a", "mp3", "adts", "opus", "ogg"):
         file_name, options = CUT[name]

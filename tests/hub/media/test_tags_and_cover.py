@@ -1,12 +1,15 @@
 """Tags and cover pictures are untrusted: what comes out is short, clean text and a picture made anew."""
 
 import base64
+import dataclasses
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
 
 import pytest
+from mutagen.apev2 import APEv2
 from mutagen.flac import FLAC, Picture
 from mutagen.id3 import APIC, ID3, TALB, TCON, TDRC, TIT2, TPE1, TRCK, TSRC, WCOP
 from mutagen.mp4 import MP4, MP4Cover
@@ -123,6 +126,33 @@ def test_id3_tags_with_a_cover(name: str, tmp_path: Path, read: Read) -> None:
     assert track.cover is not None
 
 
+def test_ape_tags_of_an_mp3_fill_what_id3_leaves_open(tmp_path: Path, read: Read) -> None:
+    path = render(tmp_path / "a.mp3", music(SOME), RATE, "-c:a", "libmp3lame", "-map_metadata", "-1")
+    ape = APEv2()
+    ape.update({"Title": "Gymnopédie", "ARTIST": ["Erik Satie", "somebody"], "Album": "Trois", "Track": "1/3"})
+    ape.update({"Year": "1888", "Genre": "Classical", "ISRC": VORBIS["isrc"], "License": FULL.licence})
+    ape["Cover Art (Front)"] = b"front.png\0" + picture()
+    ape.save(path)
+    track = read(path)
+    assert track.tags == dataclasses.replace(FULL, artist="Erik Satie, somebody")
+    assert track.cover is not None
+    tags = ID3(path) if path.read_bytes().startswith(b"ID3") else ID3()
+    tags.add(TPE1(encoding=3, text="Satie"))
+    tags.save(path)
+    assert read(path).tags == FULL
+
+
+def test_a_damaged_ape_tag_does_no_harm(tmp_path: Path, read: Read) -> None:
+    path = render(tmp_path / "a.mp3", music(SOME), RATE, "-c:a", "libmp3lame", "-map_metadata", "-1")
+    ape = APEv2()
+    ape["Title"] = "T"
+    ape.save(path)
+    data = path.read_bytes()
+    at = data.rindex(b"Title") - 8
+    broken = data[:at] + b"\xff\xff\xff\x7f" + data[at + 4 :]
+    assert read(path_with(tmp_path / "b.mp3", broken)).tags.title == "b"
+
+
 def test_mp4_tags_with_a_cover(tmp_path: Path, read: Read) -> None:
     path = render(tmp_path / "a.m4a", music(SOME), RATE, "-c:a", "aac")
     tagged = MP4(path)
@@ -229,6 +259,19 @@ def test_an_image_bomb_is_refused_by_name(flac: Path, tmp_path: Path, refuse: Re
     assert fault.code == "cover_too_large"
     assert "50000 by 50000 pixels" in fault.message
     assert refuse(with_picture(flac, bomb())).code == "cover_too_large"
+
+
+def test_the_sentence_about_a_cover_tells_the_limit_that_is_checked(
+    flac: Path, tmp_path: Path, read: Read, refuse: Refuse
+) -> None:
+    fault = refuse(flac, cover=path_with(tmp_path / "b.png", picture(5001, 5000)))
+    assert fault.message.endswith("too large to be opened safely: use one of at most 5000 by 5000 pixels.")
+    huge = path_with(tmp_path / "c.png", picture())
+    os.truncate(huge, (64 << 20) + 1)
+    fault = refuse(flac, cover=huge)
+    assert "is more than 64 MiB, too large" in fault.message
+    assert fault.message.endswith("use one of at most 64 MiB.")
+    assert read(flac, cover=path_with(tmp_path / "a.png", picture(5000, 5000))).cover is not None
 
 
 def test_a_cover_that_is_no_picture_is_left_out_and_that_is_said(flac: Path, read: Read) -> None:
