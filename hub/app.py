@@ -9,6 +9,7 @@ from aiohttp import web
 
 from hub.api import tracks as api
 from hub.api.failures import failures_middleware
+from hub.api.reasons import reasons
 from hub.api.server import Runner, add_safe_headers
 from hub.config import Settings
 from hub.granting.links import VaultLinks
@@ -62,7 +63,8 @@ def create_app(settings: Settings, static: StaticFiles | None = None) -> web.App
 
 
 async def _readyz(request: web.Request) -> web.Response:
-    return readiness_response(await request.app[READINESS].conditions())
+    conditions = await request.app[READINESS].conditions()
+    return readiness_response(conditions, await reasons(request.app[SERVICES], conditions))
 
 
 async def _close_links(app: web.Application) -> None:

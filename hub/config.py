@@ -106,8 +106,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("public_url", "gateway_url", "signal_url"):
             resolve(name, _checked_url(name, getattr(self, name)))
         if not self.signal_url:
-            host = "127.0.0.1" if self.host in ("", "0.0.0.0", "::", "localhost") else self.host
-            resolve("signal_url", f"http://{f'[{host}]' if ':' in host else host}:{self.port}")
+            resolve("signal_url", self.own_url(self.port))
+
+    def own_url(self, port: int) -> str:
+        """How another process on this machine reaches a port that a process of ours listens on."""
+        host = "127.0.0.1" if self.host in ("", "0.0.0.0", "::", "localhost") else self.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     def _following_ports(self) -> dict[str, int]:
         """The ports that were left to follow the hub's."""

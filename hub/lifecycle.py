@@ -10,7 +10,8 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from types import MappingProxyType
 
 import structlog
 from aiohttp import hdrs, web
@@ -137,8 +138,14 @@ async def metrics(_request: web.Request) -> web.Response:
     return response
 
 
-def readiness_response(conditions: dict[str, bool]) -> web.Response:
-    """200 when every named condition holds, else 503; the body lists them all."""
+def readiness_response(
+    conditions: dict[str, bool], reasons: Mapping[str, str] = MappingProxyType({})
+) -> web.Response:
+    """200 when every named condition holds, else 503; the body lists them all.
+
+    Args:
+        reasons: a sentence for each condition that does not hold.
+    """
     is_ready = all(conditions.values())
-    body = {"ready": is_ready, "conditions": conditions}
+    body = {"ready": is_ready, "conditions": conditions, "reasons": dict(reasons)}
     return web.json_response(body, status=200 if is_ready else 503, headers=NOT_STORED)

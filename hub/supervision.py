@@ -6,6 +6,7 @@ however that happens. What the children do is their own business; they are confi
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import sys
@@ -26,6 +27,7 @@ STEADY_AFTER_S = 60.0
 STOP_WITHIN_S = 8.0
 LOG_MOST_BYTES = 8 * 1024 * 1024
 EXIT_CONFIGURATION = 2
+ENDS_BEFORE_GIVING_UP = 3
 
 
 class Child:
@@ -66,17 +68,24 @@ class Child:
         """Run it for ever; a crash is followed by a restart.
 
         Args:
-            may_fail: once set, a child that refuses its settings is restarted too; before, that is fatal.
+            may_fail: once set, a child that refuses its settings is restarted too; before, that is fatal, and
+                so is one that ends again and again.
         Raises:
             Unavailable: `child_failed`, with the child's own sentence.
         """
         delay_s = BACKOFF_FIRST_S
-        while True:
+        for ends in itertools.count(1):
             began = time.monotonic()
             status = await self.run()
             if status == EXIT_CONFIGURATION and not may_fail.is_set():
                 raise Unavailable(
                     "child_failed", self.last_words() or f"The process {self.name} did not start."
+                )
+            if ends >= ENDS_BEFORE_GIVING_UP and not may_fail.is_set():
+                raise Unavailable(
+                    "child_failed",
+                    f"The process {self.name} does not stay up (exit status {status}); its last words in "
+                    f"{self.log_path}: {self.last_words()}",
                 )
             log.warning(
                 "child_ended", name=self.name, status=status, restart_in_s=delay_s, log=str(self.log_path)

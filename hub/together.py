@@ -20,6 +20,9 @@ HEALTHY_WITHIN_S = 60.0
 READY_WITHIN_S = 60.0
 POLL_S = 0.1
 ANSWER_WITHIN_S = 3.0
+# As often as this in a row the artist process has a link to the hub, and yet answers for no track: waiting does
+# not help.
+HOPELESS_AFTER = 20
 
 
 async def serve(settings: Settings, environment: Mapping[str, str], stop: asyncio.Event) -> None:
@@ -113,11 +116,12 @@ async def _make_ready(settings: Settings, demo: Child, publish: Child) -> None:
     timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN_S)
     async with aiohttp.ClientSession(settings.signal_url, timeout=timeout) as session:
         await _wait_for(session, "/healthz", HEALTHY_WITHIN_S)
+        artist_ready_url = settings.own_url(settings.artist_port) + "/readyz"
         async with session.get("/api/tracks") as answer:
             is_empty = not (await answer.json())["tracks"]
         if is_empty:
             await _publish_demo(settings.data / "demo", demo, publish)
-        await _wait_for(session, "/readyz", READY_WITHIN_S)
+        await _wait_for(session, "/readyz", READY_WITHIN_S, artist_ready_url)
 
 
 async def _publish_demo(folder: Path, demo: Child, publish: Child) -> None:
@@ -130,25 +134,38 @@ async def _publish_demo(folder: Path, demo: Child, publish: Child) -> None:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
-async def _wait_for(session: aiohttp.ClientSession, path: str, within_s: float) -> None:
-    """Ask until the answer is 200.
+async def _wait_for(
+    session: aiohttp.ClientSession, path: str, within_s: float, artist_ready_url: str = ""
+) -> None:
+    """Ask until the answer is 200, or until it is clear that it never will be.
 
     Raises:
         Unavailable: `not_ready`; the sentence says what is missing.
     """
-    missing = "the hub does not answer"
+    reasons, hopeless_count = {"hub": "the hub does not answer"}, 0
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within_s):
-            while True:
+            while hopeless_count < HOPELESS_AFTER:
+                # In this order: a link that the artist knows of is one that the hub knew of before.
+                is_linked = bool(artist_ready_url) and await _is_ready(session, artist_ready_url)
                 try:
                     async with session.get(path) as answer:
                         if answer.status == 200:
                             return
-                        conditions = (await answer.json())["conditions"]
-                        missing = ", ".join(
-                            name.replace("_", " ") for name, holds in conditions.items() if not holds
-                        )
-                except aiohttp.ClientError:
+                        reasons = (await answer.json())["reasons"]
+                except (TimeoutError, aiohttp.ClientError):
                     pass
+                is_hopeless = is_linked and set(reasons) == {"vault_connected"}
+                hopeless_count = hopeless_count + 1 if is_hopeless else 0
                 await asyncio.sleep(POLL_S)
-    raise Unavailable("not_ready", f"DIGM did not become ready; still missing: {missing}. The logs say more.")
+    raise Unavailable(
+        "not_ready", f"DIGM did not become ready: {'; '.join(reasons.values())}. The logs say more."
+    )
+
+
+async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(url) as answer:
+            return answer.status == 200
+    except (TimeoutError, aiohttp.ClientError):
+        return False

@@ -157,12 +157,17 @@ async def test_readiness_names_what_is_missing(tmp_path: Path) -> None:
         answer, body = await get(hub.make_url("/readyz"))
         assert answer.status == 503
         assert body["conditions"]["track_published"] is False
+        assert "digm publish" in body["reasons"]["track_published"]
         publish_track(tmp_path)
         _, body = await get(hub.make_url("/readyz"))
         assert body["conditions"]["track_published"] is True
         assert body["conditions"]["chunks_held"] is True
         assert body["conditions"]["gateway_answers"] is False
         assert body["conditions"]["vault_connected"] is False
+        assert set(body["reasons"]) == {"gateway_answers", "vault_connected"} | (
+            set() if body["conditions"]["player_built"] else {"player_built"}
+        )
+        assert "no artist process answers for Nobody (key " in body["reasons"]["vault_connected"]
         answer, _ = await get(hub.make_url("/healthz"))
         assert answer.status == 200
 

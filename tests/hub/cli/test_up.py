@@ -12,7 +12,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from digm.errors import Unavailable
+from hub import supervision
 from hub.pages.static import StaticFiles
+from hub.publishing.vault import FILE_NAME as VAULT_FILE
 from tests.hub.house import publish_track
 
 pytestmark = pytest.mark.skipif(
@@ -183,3 +186,29 @@ async def test_a_process_that_refuses_its_settings_ends_everything_with_its_sent
     assert status == 2
     assert said.count("\n") == 1
     assert "vault" in said.lower()
+
+
+async def test_a_vault_of_somebody_else_is_said_soon_and_with_the_artists_name(tmp_path: Path) -> None:
+    publish_track(tmp_path, artist="Somebody")
+    publish_track(tmp_path / "other")
+    (tmp_path / "other" / VAULT_FILE).replace(tmp_path / VAULT_FILE)
+    status, said = await refusal("--port", str(four_free_ports()), "--data", str(tmp_path))
+    assert status == 2
+    assert said.count("\n") == 1
+    assert "no artist process answers for Somebody" in said
+
+
+async def test_a_process_that_does_not_stay_up_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "BACKOFF_FIRST_S", 0.01)
+    child = supervision.Child("seed", tmp_path, {})
+
+    async def crash(*_arguments: str) -> int:
+        child.log_path.write_text("Traceback\nOSError: no memory\n")
+        return 1
+
+    monkeypatch.setattr(child, "run", crash)
+    async with asyncio.timeout(5):
+        with pytest.raises(Unavailable, match="OSError: no memory"):
+            await child.keep_running(asyncio.Event())
