@@ -12,6 +12,7 @@ from hypercorn.config import Config
 from digm.errors import CallerFault
 from hub.config import Settings
 from hub.gateway.app import Gateway
+from hub.gateway.http2 import forget_late_bodies
 from hub.lifecycle import cannot_listen
 from hub.storage.chunk_store import ChunkStore
 
@@ -80,6 +81,7 @@ async def serve(settings: Settings, stop: asyncio.Event, listening: socket.socke
     Args:
         listening: a socket that is bound already (tests); else one is made from the settings.
     """
+    forget_late_bodies()
     gateway = Gateway(ChunkStore(settings.data, settings.verify_reads), settings.gateway_cache_bytes)
     listening = listening or bind(settings.host, settings.gateway_port)
     port = listening.getsockname()[1]

@@ -75,6 +75,43 @@ async def vanish_after_asking(port: int, paths: list[str]) -> None:
     writer.transport.abort()
 
 
+async def post_slowly_then_get(port: int, path: str) -> list[Answer]:
+    """On one connection: half a body, its rest only after the answer, and then a GET.
+
+    Raises:
+        ConnectionError: the server reset a stream or went away.
+    """
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    connection = h2.connection.H2Connection(
+        h2.config.H2Configuration(client_side=True, header_encoding="utf-8")
+    )
+    connection.initiate_connection()
+    answers = {1: Answer(), 3: Answer()}
+    where = ((":path", path), (":scheme", "http"), (":authority", "x"))
+
+    async def read_until_whole(stream: int) -> None:
+        writer.write(connection.data_to_send())
+        while not answers[stream].is_whole:
+            data = await reader.read(65_536)
+            if not data:
+                raise ConnectionError("the server hung up")
+            for event in connection.receive_data(data):
+                _take(event, connection, answers)
+            writer.write(connection.data_to_send())
+
+    try:
+        connection.send_headers(1, [(":method", "POST"), *where])
+        connection.send_data(1, b"half")
+        await read_until_whole(1)
+        connection.send_data(1, b"the rest", end_stream=True)
+        connection.send_headers(3, [(":method", "GET"), *where], end_stream=True)
+        await read_until_whole(3)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+    return list(answers.values())
+
+
 def _take(event: h2.events.Event, connection: h2.connection.H2Connection, answers: dict[int, Answer]) -> None:
     if isinstance(event, h2.events.ResponseReceived):
         answers[event.stream_id].headers = dict(event.headers)

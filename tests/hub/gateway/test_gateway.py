@@ -17,7 +17,7 @@ from digm.chunks import FRAME_BYTES
 from hub.gateway.cache import ByteCache
 from hub.storage.chunk_store import ChunkStore
 from tests.hub.gateway.conftest import RunningGateway
-from tests.hub.gateway.http2_client import fetch_all, vanish_after_asking
+from tests.hub.gateway.http2_client import fetch_all, post_slowly_then_get, vanish_after_asking
 
 
 async def test_a_chunk_is_served_under_its_hash_for_any_page(
@@ -168,6 +168,17 @@ async def test_half_a_body_is_not_waited_for(gateway: RunningGateway, monkeypatc
     writer.close()
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"body_too_slow" in answer
+
+
+async def test_the_rest_of_a_late_body_does_not_end_an_http_2_connection(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.gateway.app.BODY_WITHIN_S", 0.2)
+    async with asyncio.timeout(10):
+        slow, quick = await post_slowly_then_get(gateway.port, "/healthz")
+    assert slow.headers[":status"] == "408"
+    assert "connection" not in slow.headers
+    assert quick.headers[":status"] == "200"
 
 
 async def test_no_answer_names_the_software(gateway: RunningGateway, session: aiohttp.ClientSession) -> None:
