@@ -25,6 +25,7 @@ EXIT_INTERRUPTED = 130
 _SAID = {
     "published": "Published",
     "already_published": "Was published already:",
+    "repaired": "Was published already and has been repaired:",
 }
 # Where a stage starts and ends on a file's bar: about what each takes of the time.
 _STAGE_SPANS = {

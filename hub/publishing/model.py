@@ -61,12 +61,16 @@ Report = ProgressEvent | Note
 
 
 class PublishedTrack(msgspec.Struct, frozen=True, kw_only=True):
-    """A track that is in the catalogue now: one JSON line of `digm publish --json`."""
+    """A track that is in the catalogue now: one JSON line of `digm publish --json`.
+
+    Attributes:
+        status: `repaired`: it was published already, and what was damaged of it has been put back.
+    """
 
     track_root: str
     title: str
     artist: str | None
     album: str | None
     duration_s: float
-    status: Literal["published", "already_published"]
+    status: Literal["published", "already_published", "repaired"]
     file: str

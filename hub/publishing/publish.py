@@ -4,6 +4,8 @@ The order is what makes it safe to be killed anywhere: everything is made in a s
 what will be moved; chunks, covers and manifests are moved and made durable; the vault gets the keys; and one
 transaction in the catalogue is the acknowledgement. Before that transaction nobody sees anything of it, and the
 next sweep takes it back. One bad file in a folder keeps the whole folder from being published.
+
+What is published already stays as it is; if it was damaged since, the same file puts it back (`repair`).
 """
 
 import hashlib
@@ -16,9 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
-from digm.errors import CallerFault
+from digm.errors import CallerFault, DigmError
 from digm.ids import to_hex
 from digm.keys import KEY_BYTES
 from digm.manifest import Cover, Manifest
@@ -37,6 +39,7 @@ from hub.publishing.release import (
     track_entry,
     write_manifest,
 )
+from hub.publishing.repair import NO_RELEASE, options_of, put_back
 from hub.publishing.sources import (
     Fingerprint,
     ReleaseSource,
@@ -50,6 +53,7 @@ from hub.publishing.vault import TrackSecret
 from hub.storage.catalogue import Catalogue, TrackEntry
 from hub.storage.chunk_store import ChunkStore
 from hub.storage.durable import disk_faults_named, write_new
+from hub.storage.verification import verify_track
 
 _COVER_TYPE = "image/jpeg"
 _THREADS = max(2, min(8, os.cpu_count() or 2))
@@ -142,23 +146,76 @@ class Publisher:
         """
         if self._options.title is not None and len(source.files) > 1:
             raise CallerFault("bad_option", "--title names one track: give one file with it, not a folder.")
-        if source.folder is not None and source.ignored:
-            names = ", ".join(printable(Path(path.name)) for path in source.ignored)
-            self._report(Note(source.folder, f"left out, because it is no audio: {names}."))
+        try:
+            self._report_ignored(source)
+            return self._publish(source)
+        except DigmError as fault:
+            if source.folder is None:
+                raise
+            rest = f"So nothing of the folder {printable(source.folder)} was published now."
+            raise type(fault)(fault.code, f"{fault.message} {rest}", **fault.data) from fault
+
+    def _report_ignored(self, source: ReleaseSource) -> None:
+        if source.folder is None:
+            return
+        folders = [path for path in source.ignored if path.is_dir()]
+        others = [path for path in source.ignored if path not in folders]
+        for paths, why in (
+            (others, "left out, because it is no audio"),
+            (
+                folders,
+                "left out, because a subfolder is a release of its own that is published by its own name",
+            ),
+        ):
+            if paths:
+                names = ", ".join(printable(path.name) for path in paths)
+                self._report(Note(source.folder, f"{why}: {names}."))
+
+    def _publish(self, source: ReleaseSource) -> list[PublishedTrack]:
         prints = {path: self._fingerprint(path) for path in source.files}
         missing: dict[str, Path] = {}
+        listed: dict[str, tuple[Path, TrackEntry]] = {}
         for path, printed in prints.items():
-            if self._published(printed.sha256) is None:
+            entry = self._published(printed.sha256)
+            if entry is None:
                 missing.setdefault(printed.sha256, path)
+            else:
+                listed.setdefault(printed.sha256, (path, entry))
+        repaired = {
+            sha256
+            for sha256, (path, entry) in listed.items()
+            if self._repair(path, prints[path], entry, source.cover)
+        }
         fresh: dict[str, TrackEntry] = {}
         if missing:
             with Staging(self._settings.data, self._store, self._catalogue) as staging:
                 tracks = [self._prepare(path, prints[path], source.cover, staging) for path in missing.values()]
                 known = [self._published(printed.sha256) for printed in prints.values()]
                 fresh = self._commit(source, in_order(tracks), [entry for entry in known if entry], staging)
-        return [self._result(path, prints[path].sha256, fresh) for path in prints]
+        return [self._result(path, prints[path].sha256, fresh, repaired) for path in prints]
 
-    def _result(self, path: Path, sha256: str, fresh: dict[str, TrackEntry]) -> PublishedTrack:
+    def _repair(self, path: Path, printed: Fingerprint, entry: TrackEntry, cover: Path | None) -> bool:
+        """Make a published track whole again.
+
+        Returns:
+            whether it was not.
+        """
+        secret = self._vault.secret(entry.track_root)
+        if secret is None or verify_track(self._store, entry).is_whole:
+            return False
+        with Staging(self._settings.data, self._store, self._catalogue) as staging:
+            track = self._prepare(path, printed, cover, staging, secret.track_key)
+            _, document = write_manifest(
+                track, NO_RELEASE, options_of(entry), self._vault.artist_key, self._vault.sign
+            )
+            with staging.committing():
+                put_back(self._store, entry, path, document, track.files)
+        self._report(ProgressEvent(path, "storing", 1.0))
+        return True
+
+    def _result(
+        self, path: Path, sha256: str, fresh: dict[str, TrackEntry], repaired: set[str]
+    ) -> PublishedTrack:
         new = fresh.pop(sha256, None)
         entry = new or self._published(sha256)
         if entry is None:
@@ -166,15 +223,38 @@ class Publisher:
                 "track_withdrawn",
                 f"{printable(path)} was taken out of the catalogue just now: publish it again.",
             )
+        if not new:
+            self._report_not_applied(path, entry)
+        status: Literal["repaired", "already_published"] = (
+            "repaired" if sha256 in repaired else "already_published"
+        )
         return PublishedTrack(
             track_root=entry.track_root,
             title=entry.title,
             artist=entry.artist,
             album=entry.album,
             duration_s=entry.duration_s,
-            status="published" if new else "already_published",
+            status="published" if new else status,
             file=printable(path),
         )
+
+    def _report_not_applied(self, path: Path, entry: TrackEntry) -> None:
+        wanted = self._options
+        said = {
+            "--title": (wanted.title, entry.title),
+            "--artist": (wanted.artist, entry.artist),
+            "--album": (wanted.album, entry.album),
+            "--preview-seconds": (wanted.preview_seconds, entry.preview_s),
+        }
+        names = [name for name, (asked, given) in said.items() if asked is not None and asked != given]
+        if names:
+            self._report(
+                Note(
+                    path,
+                    f"was published already and stays as it is, so not applied: {', '.join(names)}. To publish "
+                    "it otherwise, change the file's tags and publish that: it becomes another track.",
+                )
+            )
 
     def _published(self, sha256: str) -> TrackEntry | None:
         """The track in the catalogue that was made from these source bytes."""
@@ -189,8 +269,19 @@ class Publisher:
         self._report(ProgressEvent(path, "reading", 1.0))
         return printed
 
-    def _prepare(self, path: Path, printed: Fingerprint, cover: Path | None, staging: Staging) -> PreparedTrack:
-        """Ingest and encrypt one file; its plaintext is gone when this returns."""
+    def _prepare(
+        self,
+        path: Path,
+        printed: Fingerprint,
+        cover: Path | None,
+        staging: Staging,
+        known_key: bytes | None = None,
+    ) -> PreparedTrack:
+        """Ingest and encrypt one file; its plaintext is gone when this returns.
+
+        Args:
+            known_key: of a track that is published already; None: it is a new track, with a key of its own.
+        """
         with disk_faults_named(self._settings.data):
             workdir, chunks = staging.folder / "media", staging.folder / "chunks"
             workdir.mkdir(mode=0o700)
@@ -198,17 +289,18 @@ class Publisher:
             try:
                 ingested = ingest(path, workdir, cover=cover, on_progress=self._progress(path, "encoding"))
                 check_unchanged(path, printed)
-                self._check_preview(path, ingested.duration_s)
+                if known_key is None:
+                    self._check_preview(path, ingested.duration_s)
                 for sentence in ingested.notes:
                     self._report(Note(path, sentence))
-                return self._encrypt(path, printed, ingested, chunks)
+                track_key = known_key or secrets.token_bytes(KEY_BYTES)
+                return self._encrypt(path, printed, ingested, chunks, track_key)
             finally:
                 shutil.rmtree(workdir, ignore_errors=True)
 
     def _encrypt(
-        self, path: Path, printed: Fingerprint, ingested: IngestedTrack, chunks: Path
+        self, path: Path, printed: Fingerprint, ingested: IngestedTrack, chunks: Path, track_key: bytes
     ) -> PreparedTrack:
-        track_key = secrets.token_bytes(KEY_BYTES)
         progress, count = self._progress(path, "encrypting"), len(ingested.renditions)
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="encrypt") as pool:
             encryption = TrackEncryption(track_key, chunks, pool)

@@ -136,7 +136,12 @@ def make_folder(folder: Path) -> None:
     if folder.is_dir():
         return
     make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        # Path.mkdir(exist_ok=True) looks again and fails where somebody removed the folder in between.
+        if folder.exists() and not folder.is_dir():
+            raise
     sync_folder(folder.parent)
 
 

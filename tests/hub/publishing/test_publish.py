@@ -152,12 +152,15 @@ def test_what_is_no_audio_in_a_folder_is_left_alone_but_known(record, music):
 
 
 def test_what_is_left_out_of_a_folder_is_said(data, stand_in, record, music):
-    for name in ("1.flac", "cover.jpg", "notes.txt", "booklet.pdf"):
+    for name in ("1.flac", "cover.jpg", "notes.txt", "booklet.pdf", "CD 2/1.flac"):
         record(f"album/{name}")
     events = []
     publish([music / "album"], data.settings, report=events.append)
     notes = [event for event in events if isinstance(event, Note)]
-    assert [note.sentence for note in notes] == ["left out, because it is no audio: booklet.pdf, notes.txt."]
+    assert [note.sentence for note in notes] == [
+        "left out, because it is no audio: booklet.pdf, notes.txt.",
+        "left out, because a subfolder is a release of its own that is published by its own name: CD 2.",
+    ]
 
 
 def test_a_folders_picture_is_for_tracks_that_have_none(data, stand_in, record, music):
@@ -176,7 +179,7 @@ def test_one_bad_file_keeps_its_whole_folder_back_and_is_named(data, stand_in, r
     for name in ("1.flac", "2.flac", "3.flac"):
         record(f"album/{name}")
     stand_in.bad.add("2.flac")
-    with pytest.raises(CallerFault, match=r"2\.flac is damaged"):
+    with pytest.raises(CallerFault, match=r"2\.flac is damaged.*nothing of the folder .*/album was published"):
         publish([music / "album"], data.settings)
     data.assert_empty()
 
@@ -357,3 +360,17 @@ def test_a_manifest_of_another_track_is_noticed(data, stand_in, record):
     assert reports[two.track_root].is_whole
     codes = {damage.code for damage in reports[one.track_root].damages}
     assert {"manifest_hash", "track_root"} <= codes
+
+
+def test_options_for_what_is_published_already_are_said_not_to_be_applied(data, stand_in, record):
+    path, events = record("one.flac"), []
+    options = PublishOptions(title="Air", preview_seconds=5)
+    publish([path], data.settings, options)
+    publish([path], data.settings, options, events.append)
+    assert [event for event in events if isinstance(event, Note)] == []
+    other = PublishOptions(title="Aria", artist="Bach", preview_seconds=5)
+    [track] = publish([path], data.settings, other, events.append)
+    assert (track.status, track.title) == ("already_published", "Air")
+    [note] = [event for event in events if isinstance(event, Note)]
+    assert note.file == path
+    assert "not applied: --title, --artist. " in note.sentence
