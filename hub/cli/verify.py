@@ -45,11 +45,8 @@ def verify_command(track_roots: list[str], as_json: bool) -> int:
     from hub.storage.verification import choose_tracks, verify_track
 
     settings = load_settings()
-    catalogue = Catalogue.open(settings.data, create=False)
-    try:
+    with Catalogue.open_for_reading(settings.data) as catalogue:
         entries = choose_tracks(catalogue, track_roots)
-    finally:
-        catalogue.close()
     store = ChunkStore(settings.data)
     console = Console(stderr=True)
     shown = with_bar(

@@ -4,11 +4,13 @@ A track is published when, and only when, its row is committed here (`synchronou
 vault record are durable before that. Keys are the vault's business, bytes the chunk store's.
 """
 
+import shutil
 import sqlite3
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -102,6 +104,31 @@ class Catalogue:
             catalogue.close()
             raise
         return catalogue
+
+    @classmethod
+    @contextmanager
+    def open_for_reading(cls, data: Path) -> "Iterator[Catalogue]":
+        """Open the catalogue of a data folder that may be one that cannot be written, such as a backup.
+
+        SQLite writes even to read: an index of its log. Where it cannot, a copy is read instead.
+
+        Raises:
+            CallerFault, Unavailable: as `open` without `create`.
+        """
+        with ExitStack() as stack:
+            try:
+                catalogue = cls.open(data, create=False)
+            except CallerFault as fault:
+                if fault.code != "data_not_writable":
+                    raise
+                copy = Path(stack.enter_context(TemporaryDirectory(prefix="digm-catalogue-")))
+                with disk_faults_named(data):
+                    for name in (_FILE_NAME, f"{_FILE_NAME}-wal"):
+                        with suppress(FileNotFoundError):
+                            shutil.copyfile(data / name, copy / name)
+                catalogue = cls.open(copy, create=False)
+            stack.callback(catalogue.close)
+            yield catalogue
 
     def close(self) -> None:
         """Give the database back; the object is of no use after that."""

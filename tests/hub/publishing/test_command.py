@@ -1,5 +1,6 @@
 """The commands as they are called: `digm publish` and `digm verify`."""
 
+import contextlib
 import json
 import os
 import pty
@@ -17,6 +18,7 @@ from digm.errors import CallerFault
 from hub.cli.publish import publish_command
 from hub.cli.verify import verify_command
 from hub.publishing.sources import find_release, fingerprint, printable
+from hub.storage.catalogue import Catalogue
 
 DIGM = [sys.executable, "-c", "from hub.cli import main; main()"]
 
@@ -386,6 +388,45 @@ def test_verify_says_when_there_is_no_vault_to_look_into(
     out, err = capfd.readouterr()
     assert says in err
     assert json.loads(out.splitlines()[-1])["vault"] in ("vault_damaged", "vault_missing")
+
+
+@pytest.fixture
+def read_only(data):
+    """Mounts the data folder over itself so that nobody can write to it."""
+    mounted = []
+
+    def mount():
+        done = subprocess.run(["mount", "--bind", "-o", "ro", data.path, data.path], capture_output=True)
+        if done.returncode:
+            pytest.skip("mounting a folder read-only needs root")
+        mounted.append(data.path)
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.skipif(not shutil.which("mount"), reason="there is no mount here")
+@pytest.mark.parametrize("has_log", [True, False])
+def test_a_data_folder_that_cannot_be_written_is_verified_but_not_published_into(
+    publish, verify, stand_in, record, data, read_only, has_log
+):
+    publish(record("1.flac"))
+    with contextlib.closing(Catalogue.open(data.path)) as catalogue:
+        catalogue.tracks()
+        publish(record("2.flac"))
+        copies = {
+            name: (data.path / name).read_bytes() for name in ("catalogue.sqlite", "catalogue.sqlite-wal")
+        }
+    if has_log:
+        for name, content in copies.items():
+            (data.path / name).write_bytes(content)
+    read_only()
+    status, lines = verify()
+    assert (status, lines[-1]["tracks"], lines[-1]["vault"]) == (0, 2, "whole")
+    status, [line], err = publish(record("3.flac"))
+    assert (status, line["error"]["code"]) == (2, "data_not_writable")
+    assert "cannot be opened or written" in err
 
 
 def test_verify_refuses_a_track_that_is_not_here(publish, stand_in, record):
