@@ -56,6 +56,9 @@ def decode(context: AudioCodecContext, packet: "Packet[AudioStream] | None") -> 
 class Uniform:
     """Lets frames pass that are like the first, and repairs small oddities of their description.
 
+    Args:
+        is_clipped: nothing beyond full scale will be published, so nothing beyond it is passed on.
+
     Attributes:
         samples: how many passed.
         made_silent: samples of floating point that were not numbers.
@@ -63,9 +66,6 @@ class Uniform:
     """
 
     def __init__(self, sample_rate: int, channels: int, is_clipped: bool) -> None:
-        """Args:
-        is_clipped: nothing beyond full scale will be published, so nothing beyond it is passed on.
-        """
         self.sample_rate, self.channels = sample_rate, channels
         self.samples = self.made_silent = self.clipped = 0
         self._is_clipped = is_clipped

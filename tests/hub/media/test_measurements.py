@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from av.audio.frame import AudioFrame
 
-from hub.media.analysis import Waveform
+from hub.media.analysis import Loudness, Waveform
 from tests.hub.media.conftest import Read
 from tests.hub.media.sounds import music, path_with, quantised, render, riff, write_wav
 
@@ -60,6 +60,16 @@ def test_what_is_measured_is_what_is_published(tmp_path: Path, read: Read) -> No
     assert measured.true_peak_db == pytest.approx(reference.true_peak_db, abs=0.02)
     sines = read(render(tmp_path / "c.wav", sine(2, 6), RATE, "-c:a", "pcm_f32le"))
     assert sines.true_peak_db == pytest.approx(0, abs=0.5)
+
+
+def test_a_decoder_that_gives_absurd_samples_still_gives_a_level() -> None:
+    loudness = Loudness(RATE, 2)
+    frame = _frame(1e30 * music(RATE), "fltp")
+    frame.sample_rate = RATE
+    loudness.consume([frame])
+    loudness.finish()
+    assert loudness.true_peak_db == 100.0
+    assert loudness.integrated_lufs is None or loudness.integrated_lufs <= 100.0
 
 
 def test_what_is_too_quiet_for_24_bits_is_silence(tmp_path: Path, read: Read) -> None:

@@ -292,7 +292,7 @@ def test_more_output_than_allowed(wav: Path, refuse: Refuse) -> None:
 
 
 def test_more_memory_than_allowed(wav: Path, refuse: Refuse) -> None:
-    assert refuse(wav, IngestLimits(memory_bytes=300 << 20)).code in ("ingest_out_of_memory", "ingest_crashed")
+    assert refuse(wav, IngestLimits(memory_bytes=200 << 20)).code in ("ingest_out_of_memory", "ingest_crashed")
 
 
 def test_more_time_than_allowed(wav: Path, refuse: Refuse) -> None:
