@@ -1,7 +1,12 @@
 """What comes out of the browser is what the artist put in."""
 
 from tests.browser.conftest import Recording
-from tests.browser.player_page import PlayerPage, assert_same_sound, place_of, without_silence
+from tests.browser.player_page import (
+    PlayerPage,
+    assert_same_sound,
+    place_of,
+    without_silence,
+)
 from tests.browser.stack import Stack
 
 
@@ -33,4 +38,5 @@ async def test_a_published_flac_is_heard_sample_for_sample_across_chunks_and_aft
     assert_same_sound(after, flac.samples[start:], flac.rate)
     state = await capture_page.state()
     assert state["errors"] == []
+    assert state["stats"]["stalls"] == 0
     assert capture_page.crashes == []
