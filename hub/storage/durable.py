@@ -34,18 +34,26 @@ def disk_fault(error: OSError, folder: Path) -> DigmError:
             "data_not_writable",
             f"{error.filename or folder} cannot be opened or written: check who owns it and its mode.",
         )
+    # Of a rename, the second name is where it was to go.
+    named = Path(error.filename2 or error.filename or folder)
     if error.errno in _NO_FOLDER:
         return CallerFault(
             "data_not_a_folder",
-            f"{error.filename or folder} is a file, where a folder belongs: choose another data folder "
-            "(DIGM_DATA), or move the file away.",
+            f"{_in_the_way(named)} is a file, where a folder belongs: choose another data folder (DIGM_DATA), "
+            "or move the file away.",
         )
     if error.errno == errno.EISDIR:
-        return CallerFault(
-            "data_not_a_file", f"{error.filename or folder} is a folder, where a file belongs: move it away."
-        )
+        return CallerFault("data_not_a_file", f"{named} is a folder, where a file belongs: move it away.")
     reason = os.strerror(error.errno) if error.errno else str(error)
     return Unavailable("disk_failed", f"The disk that holds {folder} failed: {reason}.")
+
+
+def _in_the_way(path: Path) -> Path:
+    """What of a path is no folder, from its beginning."""
+    for place in (*reversed(path.parents), path):
+        if os.path.lexists(place) and not os.path.isdir(place):  # noqa: PTH112 - Path.is_dir may raise
+            return place
+    return path
 
 
 @contextmanager
@@ -139,9 +147,11 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir()
     except FileExistsError:
-        # Path.mkdir(exist_ok=True) looks again and fails where somebody removed the folder in between.
-        if folder.exists() and not folder.is_dir():
-            raise
+        # Path.mkdir(exist_ok=True) looks again and fails where somebody removed the folder in between. Look
+        # once: between two looks it may go as well.
+        with suppress(FileNotFoundError):
+            if not stat.S_ISDIR(folder.lstat().st_mode):
+                raise
     sync_folder(folder.parent)
 
 

@@ -209,8 +209,10 @@ def test_a_full_disk_is_said_to_be_full(catalogue):
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises((CallerFault, Unavailable), match=str(tmp_path)):
-        Catalogue.open(tmp_path / "file" / "data")
+    for folder in (tmp_path / "file", tmp_path / "file" / "data", tmp_path / "file" / "a" / "b"):
+        with pytest.raises(CallerFault, match=f"{tmp_path}/file is a file, where a folder belongs") as caught:
+            Catalogue.open(folder)
+        assert caught.value.code == "data_not_a_folder"
 
 
 def test_odd_names_of_data_folders_are_taken_as_they_are(tmp_path):

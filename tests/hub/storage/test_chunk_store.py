@@ -254,3 +254,23 @@ def test_a_store_that_does_not_exist_yet_is_empty(tmp_path):
     assert list(store.hashes()) == []
     store.sweep_incoming()
     assert not (tmp_path / "none").exists()
+
+
+def test_a_file_or_a_folder_in_the_wrong_place_is_named(tmp_path):
+    store = ChunkStore(tmp_path)
+    name = hashlib.sha256(b"chunk").hexdigest()
+    store.path(name).parent.parent.mkdir()
+    store.path(name).parent.write_text("a file")
+    with pytest.raises(CallerFault, match=f"{store.path(name).parent} is a file, where a folder belongs"):
+        store.put(b"chunk")
+    store.path(name).parent.unlink()
+    store.path(name).mkdir(parents=True)
+    with pytest.raises(CallerFault, match=f"{store.path(name)} is a folder, where a file belongs"):
+        store.put(b"chunk")
+    assert list(store.incoming.iterdir()) == []
+
+
+def test_a_link_that_leads_nowhere_is_no_folder(tmp_path):
+    (tmp_path / "data").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(CallerFault, match="data is a file, where a folder belongs"):
+        ChunkStore(tmp_path / "data").put(b"chunk")
