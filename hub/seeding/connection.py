@@ -18,8 +18,8 @@ from digm.signalling import Candidate, IceServer
 from digm.token_bucket import TokenBucket
 from digm.wire import LABEL, Reason
 from hub.seeding.chunk_cache import ChunkCache
+from hub.seeding.held_tracks import SeedTrack
 from hub.seeding.ice import usable_candidate, without_unusable_candidates
-from hub.seeding.library import SeedTrack
 from hub.seeding.metrics import FAULTS, REQUESTS, UPLOADED
 from hub.seeding.sctp import bound_slow_start
 from hub.seeding.settings import SeedLimits

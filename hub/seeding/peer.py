@@ -19,7 +19,7 @@ from digm.wire import MAX_MESSAGE_BYTES
 from hub.config import Settings
 from hub.seeding.chunk_cache import ChunkCache
 from hub.seeding.connection import Giving, SeedConnection
-from hub.seeding.library import Library
+from hub.seeding.held_tracks import Library
 from hub.seeding.metrics import CONNECTIONS, OFFERS, TRACKS
 from hub.seeding.settings import SeedLimits
 from hub.signalling.tokens import load_secret, load_swarm_secret, swarm_token
