@@ -172,32 +172,8 @@ def place_of(captured: Samples, source: Samples) -> int:
     raise AssertionError("what was played is not in the source")
 
 
-def without_late_silence(heard: Samples, source: Samples, rate: int) -> Samples:
-    """What was heard, without the silence that WebAudio puts in where its thread gets the processor too late.
-
-    Only zeros between two samples that follow each other in the source are taken out, at most half a second
-    in all: whatever is lost, repeated or wrong stays in and is found.
-    """
-    parts, at, expected, most = [], 0, 0, rate // 2
-    while at < len(heard):
-        count = min(len(heard) - at, len(source) - expected)
-        (different,) = np.nonzero((heard[at : at + count] != source[expected : expected + count]).any(axis=1))
-        if not len(different):
-            break
-        same = int(different[0])
-        parts.append(heard[at : at + same])
-        at, expected = at + same, expected + same
-        (sounding,) = np.nonzero(heard[at:].any(axis=1))
-        gap = int(sounding[0]) if len(sounding) else 0
-        if not 0 < gap <= most:
-            break
-        at, most = at + gap, most - gap
-    return np.concatenate([*parts, heard[at:]])
-
-
 def assert_same_sound(heard: Samples, source: Samples, rate: int) -> None:
     """Every sample that was heard is the source's; says where they part when they do not."""
-    heard = without_late_silence(heard, source, rate)
     expected = source[: len(heard)]
     if len(expected) == len(heard) and (heard == expected).all():
         return
