@@ -70,7 +70,7 @@ def segment(song: Path, folder: Path) -> None:
 async def hls_server(folder: Path) -> AsyncIterator[str]:
     """The peer's page, its script and its segments on an aiohttp server."""
     application = web.Application()
-    script = Path(__file__).parent.parent / "node_modules/hls.js/dist/hls.min.js"
+    script = stack.npm_package("hls.js") / "dist/hls.min.js"
 
     async def page(_: web.Request) -> web.Response:
         return web.Response(text=HLS_PAGE, content_type="text/html")

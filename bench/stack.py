@@ -20,6 +20,7 @@ CHROMIUM_FLAGS = [
     "--allow-loopback-in-peer-connection",
 ]  # fmt: skip
 READY_S = 120
+BENCH = Path(__file__).resolve().parent
 
 
 @dataclass
@@ -32,6 +33,13 @@ class Stack:
 
     def track_url(self, number: int = 0) -> str:
         return f"{self.url}tracks/{self.tracks[number]}"
+
+
+def npm_package(name: str) -> Path:
+    """The folder of a package that something is measured beside (bench/package.json); installed when it is missing."""
+    if not (BENCH / "node_modules").is_dir():
+        subprocess.run(["npm", "ci", "--silent"], cwd=BENCH, check=True)
+    return BENCH / "node_modules" / name
 
 
 def digm(data: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
