@@ -66,6 +66,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stun_urls: Annotated[
         tuple[str, ...], Meta(description="STUN servers given to peers, such as stun:stun.example.org:3478.")
     ] = ()
+    turn_urls: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="TURN servers given to peers, with credentials; {host}: the host of the peer's request."
+        ),
+    ] = ()
     ice_loopback: Annotated[
         bool,
         Meta(description="Offer 127.0.0.1 as an ICE candidate, so that it works on one machine offline."),
@@ -105,6 +111,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             resolve(name, port)
         for name in ("public_url", "gateway_url", "signal_url"):
             resolve(name, _checked_url(name, getattr(self, name)))
+        _check_ice_urls("stun_urls", self.stun_urls, ("stun:", "stuns:"))
+        _check_ice_urls("turn_urls", self.turn_urls, ("turn:", "turns:"))
         if not self.signal_url:
             resolve("signal_url", self.own_url(self.port))
 
@@ -138,6 +146,12 @@ def _checked_url(name: str, url: str | None) -> str | None:
     if not url.startswith(("http://", "https://")):
         raise _bad(name, f"{url!r} does not start with http:// or https://")
     return url.rstrip("/")
+
+
+def _check_ice_urls(name: str, urls: tuple[str, ...], schemes: tuple[str, ...]) -> None:
+    for url in urls:
+        if not url.startswith(schemes) or url in schemes or "//" in url:
+            raise _bad(name, f"{url!r} is not of the form {schemes[0]}HOST:PORT (RFC 7064, RFC 7065)")
 
 
 def variable_of(field: str) -> str:

@@ -58,6 +58,8 @@ def test_lists_are_written_with_commas() -> None:
         ("DIGM_LOG_LEVEL", "loud"),
         ("DIGM_GATEWAY_URL", "gateway.example"),
         ("DIGM_GATEWAY_CERT", "/cert.pem"),
+        ("DIGM_TURN_URLS", "turn.example:3478"),
+        ("DIGM_STUN_URLS", "turn:turn.example:3478"),
         ("DIGM_CONFIG", "/nowhere/digm.toml"),
     ],
 )

@@ -1,0 +1,1 @@
+"""TURN: credentials, an embedded relay on aioice's STUN codec, and coturn with a generated configuration."""
