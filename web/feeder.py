@@ -22,20 +22,21 @@ class BufferFull(Exception):
 
 
 class Feeder:
-    """One SourceBuffer for one rendition.
+    """One SourceBuffer; what goes into it may change its rendition and its place on the timeline.
 
     Args:
         audio: the HTMLAudioElement.
         source: its MediaSource, open or about to be.
-        buffer: a SourceBuffer that the head start opened; None: there is none yet.
+        rendition: what is played first, at 0 s.
+        buffer: a SourceBuffer that the head start opened for it; None: there is none yet.
     """
 
     def __init__(self, audio: Any, source: Any, rendition: Rendition, buffer: Any = None) -> None:
         self._audio = audio
         self._source = source
         self._rendition = rendition
+        self._offset_s = 0.0
         self._buffer = buffer
-        self._is_sequence = rendition.config.codec == "mp3"
 
     async def open(self) -> None:
         """Make the source buffer and give it the init segment. The duration is set before anyone can seek."""
@@ -45,38 +46,56 @@ class Feeder:
             await browser.next_event(self._source, "sourceopen")
         self._buffer = self._source.addSourceBuffer(self._rendition.config.mime)
         self._source.duration = self._rendition.presented_duration_s
-        if self._is_sequence:
-            self._buffer.mode = "sequence"
-        else:
-            self._buffer.timestampOffset = -self._rendition.config.delay / self._rendition.config.timescale
-        self._set_window()
-        if self._rendition.init:
-            await self._append(JsBytes(browser.js_bytes(self._rendition.init)))
+        await self._configure()
 
-    def _set_window(self) -> None:
-        config = self._rendition.config
-        if config.delay or config.padding:
-            self._buffer.appendWindowStart = 0
-            self._buffer.appendWindowEnd = self._rendition.presented_duration_s
-
-    async def append(self, data: JsBytes, start_units: int, *, is_contiguous: bool) -> None:
+    async def append(
+        self, rendition: Rendition, offset_s: float, data: JsBytes, start_units: int, *, is_contiguous: bool
+    ) -> None:
         """Append from a place where decoding may begin.
 
         Args:
+            offset_s: where the rendition's first sample is heard on the audio element's clock.
             data: plaintext from that place to the end of its chunk.
             start_units: the time of its first sample in the rendition's timescale.
             is_contiguous: it follows what was appended last.
         Raises:
             BufferFull, Unavailable: `media_error`, the browser cannot decode it.
         """
-        if not is_contiguous:
-            if self._source.readyState == "open":  # what has ended opens again with the append
-                self._buffer.abort()  # forget a half-read segment; it also forgets the append window
+        is_other = rendition is not self._rendition or offset_s != self._offset_s
+        is_next = is_contiguous and not is_other
+        if not is_next and self._source.readyState == "open":  # what has ended opens again with the append
+            self._buffer.abort()  # forget a half-read segment; it also forgets the append window
+        if is_other:
+            before, self._rendition, self._offset_s = self._rendition, rendition, offset_s
+            await self._configure(before)
+        elif not is_contiguous:
             self._set_window()
-            if self._is_sequence:
-                config = self._rendition.config
-                self._buffer.timestampOffset = (start_units - config.delay) / config.timescale
+        if rendition.config.codec == "mp3" and not is_next:
+            units = start_units - rendition.config.delay
+            self._buffer.timestampOffset = offset_s + units / rendition.config.timescale
         await self._append(data)
+
+    async def _configure(self, before: Rendition | None = None) -> None:
+        """Make the buffer ready for another rendition, or the same at another place."""
+        config = self._rendition.config
+        if before is not None and before.config.mime != config.mime:
+            self._buffer.changeType(config.mime)
+        if config.codec == "mp3":
+            self._buffer.mode = "sequence"
+        else:
+            self._buffer.mode = "segments"
+            self._buffer.timestampOffset = self._offset_s - config.delay / config.timescale
+        self._set_window()
+        if self._rendition.init and (before is None or before.init != self._rendition.init):
+            await self._append(JsBytes(browser.js_bytes(self._rendition.init)))
+
+    def _set_window(self) -> None:
+        """Cut off what the encoder added in front and behind."""
+        config, duration_s = self._rendition.config, self._rendition.presented_duration_s
+        is_exact = not config.delay and not config.padding
+        self._buffer.appendWindowStart = 0  # an end in front of the old start is refused
+        self._buffer.appendWindowEnd = float("inf") if is_exact else self._offset_s + duration_s
+        self._buffer.appendWindowStart = 0 if is_exact else self._offset_s
 
     async def _append(self, data: JsBytes) -> None:
         try:

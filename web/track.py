@@ -1,0 +1,240 @@
+"""One track being fetched and unlocked: from the hub's word about it to pieces that a source buffer takes.
+
+Every byte passes three gates: the manifest's signature and track root, the chunk's SHA-256 (web.downloads), the
+frame's tag. When what is played is the conductor's affair (web.player); what the listener is told, too.
+"""
+
+import asyncio
+import random
+from typing import Any, Protocol
+
+from digm import peer_events as events
+from digm.errors import PeerFault, Unavailable
+from digm.grants import Grant, SealedGrant
+from digm.json_reader import JsonReader
+from digm.manifest import Manifest, Rendition
+from digm.scheduler import NoSource, Playback, Scheduler, chunk_spans
+from web import browser, unlock
+from web.browser import JsBytes, now_s
+from web.downloads import Downloads
+from web.gateway import Gateway
+from web.limits import Limits
+from web.store import ChunkCache
+from web.swarm import Swarm
+
+RENEW_BEFORE_S = 120.0
+RENEW_RETRY_S = 30.0
+
+
+class HeadStartFailed(Exception):
+    """Something that the element asked for did not come; it tells the listener itself."""
+
+
+async def begun(promise: Any) -> Any:
+    """Await something that was begun before Python was up."""
+    try:
+        return await promise
+    except browser.BrowserError as fault:
+        raise HeadStartFailed from fault
+
+
+def choose_rendition(manifest: Manifest) -> Rendition:
+    """The first that this browser plays; the manifest has the best first.
+
+    Raises:
+        Unavailable: `codec_unsupported`.
+    """
+    for rendition in manifest.renditions:
+        if browser.supports(rendition.config.mime):
+            return rendition
+    raise Unavailable("codec_unsupported", "This browser plays none of the formats that this track comes in.")
+
+
+class TrackOwner(Protocol):
+    """Who is told what becomes of a track, and decides what it may give away."""
+
+    def track_changed(self, stream: "TrackStream") -> None:
+        """A chunk or the keys came: there may be something to play."""
+
+    def track_in_trouble(self, stream: "TrackStream", trouble: NoSource) -> None:
+        """A chunk that is needed now cannot be had."""
+
+    def track_stats(self, stream: "TrackStream") -> None:
+        """Numbers changed that people look at."""
+
+    def may_upload(self) -> bool:
+        """Asked before every piece that is given away."""
+        ...
+
+
+class TrackStream:
+    """One track.
+
+    Attributes:
+        manifest, rendition: of what is played; there after `prepare`.
+        limits: how far its keys reach.
+        downloads: what is fetched, and from whom.
+        swarm: the other listeners; None before the grant, and where there is no WebRTC.
+
+    Args:
+        track: its root, 64 hex digits.
+        begun: what the page asked for already (static/digm-head-start.js).
+    """
+
+    manifest: Manifest
+    rendition: Rendition
+    limits: Limits
+    downloads: Downloads
+
+    def __init__(self, track: str, begun: Any, owner: TrackOwner) -> None:
+        self.track = track
+        self.swarm: Swarm | None = None
+        self._begun = begun
+        self._owner = owner
+        self._taken: set[int] = set()
+        self._cache_bytes = 0
+
+    async def prepare(self, rendition: int | None = None) -> None:
+        """Check the manifest, choose what to play.
+
+        Args:
+            rendition: the one that the head start plays already.
+        Raises:
+            HeadStartFailed, PeerFault (`manifest_*`), Unavailable (`codec_unsupported`).
+        """
+        details = await begun(self._begun.details)
+        document = JsBytes.of(await begun(self._begun.manifest))
+        self.manifest = manifest = await unlock.check_manifest(bytes(document), self.track)
+        self.rendition = choose_rendition(manifest) if rendition is None else manifest.renditions[rendition]
+        self.limits = Limits(manifest, self.rendition)
+        self._cache = ChunkCache(manifest.renditions)
+        gateway = Gateway(list(details.gateways.to_py()))
+        self._scheduler = Scheduler(
+            chunk_spans(self.rendition),
+            now_s(),
+            has_gateway=bool(gateway),
+            expects_peers=browser.has_peer_connections(),
+        )
+        self.downloads = Downloads(
+            self.rendition, self._scheduler, self._cache, gateway,
+            on_chunk=self._on_chunk, on_trouble=lambda trouble: self._owner.track_in_trouble(self, trouble),
+        )  # fmt: skip
+
+    async def adopt(self, chunks: list[Any]) -> None:
+        """Go on from the head start: these chunks, from the first on, are in the source buffer already.
+
+        Raises:
+            PeerFault: `wrong_bytes`.
+        """
+        for chunk, data in enumerate(chunks):
+            if not await self.downloads.adopt(chunk, JsBytes(data)):
+                raise PeerFault("wrong_bytes", "The first part of this track is not what the artist published.")
+            self._taken.add(chunk)
+
+    async def run(self) -> None:
+        """Fetch, keep the keys fresh, be in the swarm; until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.downloads.run(), name="downloads")
+            tasks.create_task(self._keep_unlocked(), name="grant")
+            tasks.create_task(self._join(), name="swarm")
+
+    # -- for the conductor
+
+    def set_playback(self, playback: Playback, position_s: float) -> None:
+        """Where the listener is in this track, in its own seconds."""
+        self._scheduler.set_playback(playback, position_s, now_s())
+        self.downloads.poll()
+
+    def holds(self, chunk: int) -> bool:
+        """Whether a chunk is here, verified."""
+        return (self.rendition.id, chunk) in self._cache
+
+    async def sound(self, chunk: int, fragment: int) -> JsBytes | None:
+        """Plaintext of a chunk from one of its fragments on; None while the chunk or its key is missing."""
+        key, data = self.limits.key_for(chunk), self._cache.get(self.rendition.id, chunk)
+        if key is None or data is None:
+            return None
+        offset, _ = self.rendition.fragments[chunk][fragment]
+        return await unlock.open_chunk(self.rendition, chunk, data, key, offset)
+
+    def taken(self, chunk: int) -> None:
+        """A chunk went into the source buffer; the second time it is the cache that gave it."""
+        if chunk in self._taken:
+            self._cache_bytes += self.rendition.chunk_bytes(chunk)
+        self._taken.add(chunk)
+
+    def stats(self) -> dict[str, Any]:
+        """Bytes by source, peers, and which second came from where."""
+        rendition = self.rendition
+        return {
+            "bytes": {**self.downloads.bytes_by_source, "cache": self._cache_bytes},
+            "peers": self.swarm.open_peers if self.swarm is not None else 0,
+            "codec": rendition.config.codec,
+            "uploaded": self.swarm.uploaded_bytes if self.swarm is not None else 0,
+            "origins": [
+                [rendition.chunk_start_s(chunk), rendition.chunk_end_s(chunk), origin]
+                for chunk, origin in sorted(self.downloads.origins.items())
+                if self.holds(chunk)
+            ],
+        }
+
+    # -- keys
+
+    async def _keep_unlocked(self) -> None:
+        """Open the listening grant; fetch a new one before it expires."""
+        answer = await begun(self._begun.grant)
+        keys = await begun(self._begun.keys)
+        while True:
+            grant = await self._open(answer, keys)
+            self.limits.grant = grant
+            for chunk in self.limits.locked_chunks():
+                self._scheduler.hold(chunk)  # nobody should send what cannot be opened
+            self._owner.track_changed(self)
+            left_s = grant.not_after - browser.wall_clock_s()
+            await asyncio.sleep(left_s - min(RENEW_BEFORE_S, left_s / 4))
+            answer = await self._renewed()
+
+    async def _open(self, answer: Any, keys: Any) -> Grant:
+        sealed = SealedGrant.from_reader(JsonReader(answer.grant.to_py(), "grant"))
+        return await unlock.open_grant(sealed, self.manifest, keys)
+
+    async def _renewed(self) -> Any:
+        while True:
+            try:
+                answer = await self._begun.renew()
+            except browser.BrowserError:
+                await asyncio.sleep(RENEW_RETRY_S)
+                continue
+            if self.swarm is not None:
+                self.swarm.renew(answer.swarm_token)
+            return answer
+
+    # -- peers
+
+    async def _join(self) -> None:
+        """Meet the other listeners; without them the gateway does it alone."""
+        if not browser.has_peer_connections():
+            return
+        answer = await begun(self._begun.grant)
+        self.swarm = self.downloads.swarm = Swarm(
+            self.manifest, self._cache, self._on_peer,
+            reconnect=self._begun.reconnect, may_upload=self._owner.may_upload, random=random.random,
+        )  # fmt: skip
+        self.swarm.on_expectation = self._on_swarm
+        try:
+            await self.swarm.run(await begun(self._begun.signal), answer.swarm_token)
+        except* Unavailable:
+            self._on_swarm(0)
+
+    def _on_swarm(self, peers: int) -> None:
+        self._scheduler.set_expects_peers(peers > 0)
+        self.downloads.poll()
+
+    def _on_peer(self, peer: str, event: events.Event) -> None:
+        self.downloads.peer_event(peer, event)
+        if isinstance(event, events.PeerReady | events.Closed):
+            self._owner.track_stats(self)
+
+    def _on_chunk(self, _chunk: int) -> None:
+        self._owner.track_changed(self)
+        self._owner.track_stats(self)
