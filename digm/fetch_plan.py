@@ -17,6 +17,7 @@ class SchedulerSettings:
     near_s: float = 15.0  # protocol.md, zones
     ahead_playing_s: float = 75.0  # p2p-media-loader buffers 60 s ahead; a little more, as music is small
     ahead_paused_s: float = 20.0  # Spotify 2010: fetch little that may never be heard
+    ahead_prefetch_s: float = 12.0  # the head start's twelve seconds: the next track begins without a wait
     gateway_ahead_s: float = 30.0  # far chunks that no peer has: Spotify's "30 s left" for the head of the next
     parallel: int = 6  # browsers open six HTTP/1.1 connections to a host; more only share the same link
     parallel_per_peer: int = 2  # one chunk flows while the request for the next is under way
@@ -59,9 +60,14 @@ def chunk_spans(rendition: Rendition) -> list[ChunkSpan]:
 
 
 class Playback(Enum):
-    """What the listener is doing. IDLE: nothing is fetched (an embed before its first click)."""
+    """What the listener is doing.
+
+    IDLE: nothing is fetched (an embed before its first click). PREFETCH: another track is being heard and this
+    one comes next: only its head is fetched, behind everything else.
+    """
 
     IDLE = "idle"
+    PREFETCH = "prefetch"
     PAUSED = "paused"
     PLAYING = "playing"
 
@@ -79,7 +85,7 @@ class Failure(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Start to fetch; report with `progress`, then `verified`, `wrong_hash` or `failed`."""
+    """Start to fetch frames of a chunk; report with `progress`, then `received` or `failed`."""
 
     fetch_id: int
     source: str

@@ -15,7 +15,13 @@ class RunningFetch:
     chunk: int
     started_at: float
     heard_at: float
+    first_frame: int
+    frame_count: int
     received_bytes: int = 0
+
+    @property
+    def frames(self) -> frozenset[int]:
+        return frozenset(range(self.first_frame, self.first_frame + self.frame_count))
 
 
 class RunningFetches:
@@ -31,8 +37,8 @@ class RunningFetches:
     def __iter__(self) -> Iterator[RunningFetch]:
         return iter(list(self._fetches.values()))
 
-    def start(self, source: Source, chunk: int, now: float) -> RunningFetch:
-        fetch = RunningFetch(self._next_id, source, chunk, now, now)
+    def start(self, source: Source, chunk: int, now: float, first: int, count: int) -> RunningFetch:
+        fetch = RunningFetch(self._next_id, source, chunk, now, now, first, count)
         self._fetches[fetch.fetch_id] = fetch
         self._next_id += 1
         return fetch

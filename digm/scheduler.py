@@ -17,6 +17,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
 from digm.bitfield import Bitfield
+from digm.chunks import FRAME_BYTES
 from digm.fetch_plan import (
     GATEWAY,
     Action,
@@ -30,6 +31,7 @@ from digm.fetch_plan import (
     SourceBanned,
     chunk_spans,
 )
+from digm.partial_chunks import PartialChunks
 from digm.running_fetches import RunningFetch, RunningFetches
 from digm.sources import Source, Trouble
 
@@ -57,6 +59,7 @@ class Scheduler:
         spans: Sequence[ChunkSpan],
         now: float,
         *,
+        me: str = "",
         settings: SchedulerSettings = DEFAULT_SETTINGS,
         held: Iterable[int] = (),
         has_gateway: bool = True,
@@ -76,6 +79,7 @@ class Scheduler:
         self._position_at = now
         self._active_since = math.inf
         self._running = RunningFetches()
+        self._chunks = PartialChunks([span.frames for span in spans])
         self._polled_at = now
         self._troubles: dict[int, Trouble] = {}
         self._told_no_source: tuple[int, int] | None = None
@@ -118,6 +122,19 @@ class Scheduler:
                 self._running.remove(running.fetch_id)
                 self._trouble(running.chunk, now).add(peer, "gone")
 
+    def peer_has(self, peer: str, chunk: int, now: float) -> None:
+        """HAVE came: the peer holds one more chunk."""
+
+    def set_members(self, peers: Iterable[str], now: float, listeners: int = 0) -> None:
+        """Who shares the work with us: peer ids, channels that are open and such that are still being opened.
+
+        Args:
+            listeners: how many there are in the whole swarm, as the hub says; 0: not known.
+        """
+
+    def learn_rate(self, source: str, received_bytes: int, seconds: float) -> None:
+        """A source was measured before there was a scheduler (head start)."""
+
     def set_gateway(self, is_there: bool) -> None:
         """Whether the gateway may be asked at all."""
         self._has_gateway = is_there
@@ -132,33 +149,60 @@ class Scheduler:
             running.received_bytes = received_bytes
             running.heard_at = now
 
-    def verified(self, fetch_id: int, now: float) -> None:
-        """The whole chunk came and its hash is right: it is held now; other fetches of it get cancelled."""
+    def received(self, fetch_id: int, now: float) -> None:
+        """Every frame that was asked for came. Once a chunk is whole, nothing more of it is fetched until
+        `chunk_verified` or `chunk_wrong` is told."""
         if running := self._running.remove(fetch_id):
-            size = self._spans[running.chunk].size_bytes
-            running.source.measured(size, running.started_at, now)
-            running.source.succeeded(running.chunk)
-            self.hold(running.chunk)
+            running.source.measured(running.frame_count * FRAME_BYTES, running.started_at, now)
+            self._chunks.received(running.chunk, running.frames, running.source.name)
 
-    def wrong_hash(self, fetch_id: int, now: float) -> None:
-        """The whole chunk came and its hash is wrong: a peer is banned, the chunk is fetched elsewhere.
+    def partial(self, chunk: int, frames: frozenset[int], now: float) -> None:
+        """These frames of a chunk are there already (head start): only the rest is fetched."""
+        self._chunks.received(chunk, frames, GATEWAY)
+
+    def chunk_verified(self, chunk: int, now: float) -> None:
+        """The chunk is whole and its hash is right: it is held now; other fetches of it get cancelled."""
+        for name in self._chunks.senders(chunk):
+            if source := self._source(name):
+                source.succeeded(chunk)
+        self.hold(chunk)
+
+    def chunk_wrong(self, chunk: int, culprits: frozenset[str], now: float) -> None:
+        """The chunk is whole and its hash is wrong: all of its frames are fetched anew, as one, elsewhere.
+
+        Args:
+            culprits: sources that are known to have sent wrong frames: banned. Empty: it is not known who it
+                was (unless one source sent everything); when the chunk came right, compare and `ban`.
+        """
+        senders = self._chunks.forget(chunk)
+        if len(senders) == 1:
+            culprits = senders
+        for running in self._running.of_chunk(chunk):
+            self._pending.append(self._cancel(running))
+        for name in sorted(senders):
+            self._trouble(chunk, now).add(name, "wrong_hash")
+            if source := self._source(name):
+                source.rest_for_chunk(chunk, now, self._settings.backoff_first_s, self._settings.backoff_most_s)
+        for name in sorted(culprits):
+            self.ban(name, chunk)
+
+    def ban(self, name: str, chunk: int) -> None:
+        """A source sent wrong bytes of this chunk: it is not asked again for this track.
 
         The gateway is not banned for one chunk, which may have been damaged on its disk, but left alone for it.
         """
-        running = self._running.remove(fetch_id)
-        if running is None:
+        source = self._source(name)
+        if source is None or source.is_banned:
+            self._banned |= {name} - {GATEWAY}
             return
-        source, chunk = running.source, running.chunk
-        self._trouble(chunk, now).add(source.name, "wrong_hash")
-        source.rest_for_chunk(chunk, now, self._settings.backoff_first_s, self._settings.backoff_most_s)
         source.wrong_chunks.add(chunk)
         if source is self._gateway and len(source.wrong_chunks) < self._settings.gateway_wrong_chunks:
             return
         source.is_banned = True
-        self._banned.add(source.name)
-        self._peers.pop(source.name, None)
+        self._banned.add(name)
+        self._peers.pop(name, None)
         self._pending += [self._cancel(other) for other in self._running.of_source(source)]
-        self._pending.append(SourceBanned(source.name, chunk))
+        self._pending.append(SourceBanned(name, chunk))
 
     def failed(self, fetch_id: int, failure: Failure, now: float) -> None:
         """The fetch ended without the chunk: the source rests a while, the chunk is fetched elsewhere."""
@@ -175,6 +219,7 @@ class Scheduler:
     def hold(self, chunk: int) -> None:
         """The chunk came another way (cache, head start)."""
         self._held.add(chunk)
+        self._chunks.forget(chunk)
         self._troubles.pop(chunk, None)
 
     def drop(self, chunk: int) -> None:
@@ -249,8 +294,14 @@ class Scheduler:
             return []
         is_playing = self._playback is Playback.PLAYING
         ahead_s = self._settings.ahead_playing_s if is_playing else self._settings.ahead_paused_s
+        if self._playback is Playback.PREFETCH:
+            ahead_s = self._settings.ahead_prefetch_s
         first, end_s = self._chunk_at(position_s), position_s + ahead_s
-        return [c for c in range(first, bisect_right(self._starts, end_s)) if c not in self._held]
+        return [
+            c
+            for c in range(first, bisect_right(self._starts, end_s))
+            if c not in self._held and not self._chunks.is_whole(c)
+        ]
 
     def _cancel_unwanted(self, position_s: float) -> list[Action]:
         first = self._chunk_at(position_s)
@@ -260,6 +311,7 @@ class Scheduler:
             for running in self._running
             if self._playback is Playback.IDLE
             or running.chunk in self._held
+            or self._chunks.is_whole(running.chunk)
             or not first <= running.chunk <= last
         ]
 
@@ -349,8 +401,9 @@ class Scheduler:
         return self._expected_s(peer, chunk) > max(left_s, 2 * self._settings.startup_hedge_s)
 
     def _start(self, source: Source, chunk: int, now: float) -> Fetch:
-        running = self._running.start(source, chunk, now)
-        return Fetch(running.fetch_id, source.name, chunk, 0, self._spans[chunk].frames)
+        first, count = self._chunks.missing(chunk)
+        running = self._running.start(source, chunk, now, first, count)
+        return Fetch(running.fetch_id, source.name, chunk, first, count)
 
     def _cancel(self, running: RunningFetch) -> Cancel:
         self._running.remove(running.fetch_id)
@@ -360,6 +413,9 @@ class Scheduler:
         if running.source is self._gateway:
             return running.heard_at + self._settings.gateway_silence_s
         return self._running.heard_in_turn_at(running) + self._settings.silence_s
+
+    def _source(self, name: str) -> Source | None:
+        return self._gateway if name == GATEWAY else self._peers.get(name)
 
     def _sources(self) -> list[Source]:
         gateway = [self._gateway] if self._has_gateway and not self._gateway.is_banned else []

@@ -155,6 +155,7 @@ class Downloads:
             chunk_hash, running.data, fetch.first_frame, fetch.frame_count, on_progress
         )
         if failure is None:
+            self._scheduler.received(fetch.fetch_id, now_s())
             await self._check(running)
         else:
             self._fail(fetch.fetch_id, failure)
@@ -166,6 +167,8 @@ class Downloads:
             case events.PeerReady():
                 slots = self.swarm.free_slots(peer) if self.swarm is not None else 0
                 self._scheduler.peer_ready(peer, event.availability[self._rendition.id], slots, now)
+            case events.ChunkAvailable() if event.rendition == self._rendition.id:
+                self._scheduler.peer_has(peer, event.chunk, now)
             case events.RateOffered():
                 self._scheduler.peer_rate(peer, event.slots)
             case events.Closed():
@@ -198,6 +201,7 @@ class Downloads:
         running = self._running.get(self._by_request.pop((peer, event.request_id), -1))
         if running is not None and self._tasks is not None:
             running.request_id = None
+            self._scheduler.received(running.fetch.fetch_id, now_s())
             running.task = self._tasks.create_task(self._check(running), name=f"check {event.chunk}")
 
     def _forget(self, peer: str) -> None:
@@ -219,11 +223,13 @@ class Downloads:
         if digest != self._rendition.chunk_hashes[fetch.chunk]:
             if fetch.source == GATEWAY:
                 self._gateway.was_wrong(self._rendition.chunk_hashes[fetch.chunk].hex())
-            self._scheduler.wrong_hash(fetch.fetch_id, now_s())
+            is_all_of_it = fetch.frame_count == self._rendition.chunk_frames(fetch.chunk)
+            culprits = frozenset({fetch.source} if is_all_of_it else ())
+            self._scheduler.chunk_wrong(fetch.chunk, culprits, now_s())
             self.poll()
             return
         self._let_in(fetch.chunk, running.data, "gateway" if fetch.source == GATEWAY else "peer")
-        self._scheduler.verified(fetch.fetch_id, now_s())
+        self._scheduler.chunk_verified(fetch.chunk, now_s())
         self._on_chunk(fetch.chunk)
         self.poll()
 

@@ -167,10 +167,11 @@ class SimulatedListener:
         if transfer.received >= CHUNK_BYTES:
             del self.transfers[fetch.fetch_id]
             link.served.append(fetch.chunk)
+            self.scheduler.received(fetch.fetch_id, self.now)
             if link.corrupt is None or fetch.chunk in link.corrupt:
-                self.scheduler.wrong_hash(fetch.fetch_id, self.now)
+                self.scheduler.chunk_wrong(fetch.chunk, frozenset({fetch.source}), self.now)
             else:
-                self.scheduler.verified(fetch.fetch_id, self.now)
+                self.scheduler.chunk_verified(fetch.chunk, self.now)
         return amount
 
     def _end(self, transfer: _Transfer, failure: Failure) -> None:

@@ -277,8 +277,7 @@ def test_late_reports_about_cancelled_fetches_are_ignored() -> None:
     assert isinstance(first, Fetch)
     scheduler.set_playback(Playback.IDLE, 0.0, 0.1)
     assert Cancel(first.fetch_id) in scheduler.poll(0.1)
-    scheduler.verified(first.fetch_id, 0.2)
-    scheduler.wrong_hash(first.fetch_id, 0.2)
+    scheduler.received(first.fetch_id, 0.2)
     scheduler.failed(first.fetch_id, Failure.SILENT, 0.2)
     assert scheduler.held == frozenset()
     assert scheduler.banned == frozenset()
@@ -322,11 +321,15 @@ def test_whatever_happens_the_scheduler_neither_breaks_nor_asks_in_vain(data: st
             case 4:
                 scheduler.progress(fetch_id, data.draw(st.integers(0, CHUNK_BYTES)), now)
             case 5:
-                scheduler.verified(fetch_id, now)
-                running.pop(fetch_id, None)
+                scheduler.received(fetch_id, now)
+                if fetch := running.pop(fetch_id, None):
+                    scheduler.chunk_verified(fetch.chunk, now)
             case 6:
-                scheduler.wrong_hash(fetch_id, now)
-                running.pop(fetch_id, None)
+                scheduler.received(fetch_id, now)
+                if fetch := running.pop(fetch_id, None):
+                    scheduler.chunk_wrong(
+                        fetch.chunk, frozenset(data.draw(st.sets(st.just(fetch.source)))), now
+                    )
             case 7:
                 scheduler.failed(fetch_id, data.draw(st.sampled_from(list(Failure))), now)
                 running.pop(fetch_id, None)
