@@ -5,7 +5,7 @@ from typing import Any
 
 from digm.bitfield import Bitfield
 from digm.errors import PeerFault
-from digm.wire import Reason
+from digm.wire import Reason, Relay
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,14 @@ class PeerReady:
 @dataclass(frozen=True, slots=True)
 class ChunkAvailable:
     """The peer has one more chunk."""
+
+    rendition: int
+    chunk: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkGone:
+    """The peer has one chunk less."""
 
     rendition: int
     chunk: int
@@ -105,6 +113,13 @@ class PeersOffered:
 
 
 @dataclass(frozen=True, slots=True)
+class Relayed:
+    """A description on its way through us, or to us: of one data channel, its signature unchecked."""
+
+    message: Relay
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """The session is over: close the channel. Open requests are lost; uploads are to be let go.
 
@@ -120,6 +135,7 @@ class Closed:
 Event = (
     PeerReady
     | ChunkAvailable
+    | ChunkGone
     | RateOffered
     | DataReceived
     | RequestDone
@@ -128,5 +144,6 @@ Event = (
     | UploadWanted
     | UploadDropped
     | PeersOffered
+    | Relayed
     | Closed
 )

@@ -19,18 +19,20 @@ from typing import Any
 
 from digm import wire
 from digm.bitfield import Bitfield
-from digm.chunks import FRAME_BYTES
-from digm.download_list import Download, DownloadList
+from digm.download_list import Download, DownloadList, frames_of
 from digm.errors import CallerFault, PeerFault, Unavailable
 from digm.manifest import Rendition
+from digm.peer_conduct import Conduct
 from digm.peer_events import (
     ChunkAvailable,
+    ChunkGone,
     Closed,
     DataReceived,
     Event,
     PeerReady,
     PeersOffered,
     RateOffered,
+    Relayed,
     RequestDone,
     RequestRejected,
     RequestTimedOut,
@@ -38,6 +40,7 @@ from digm.peer_events import (
     UploadWanted,
 )
 from digm.peer_states import DEFAULT_SETTINGS, TRANSITIONS, UNLIMITED_BYTES_PER_S, SessionSettings, State
+from digm.sdp import check_sdp
 from digm.token_bucket import TokenBucket
 from digm.upload_queue import UploadPiece, UploadQueue
 from digm.wire import Reason
@@ -81,11 +84,11 @@ class PeerSession:
         self._peer_uploads = False
         self._peer_slots = settings.max_outstanding
         self._next_request_id = 1
-        self._downloads = DownloadList(settings.request_silence_s)
+        self._downloads = DownloadList(settings.request_silence_s, settings.late_data_s)
         self._is_sharing = is_sharing
         unlimited = TokenBucket(0, wire.MAX_MESSAGE_BYTES, now)
         self._uploads = UploadQueue(settings.upload_slots, settings.upload_queue, bucket or unlimited)
-        self._control = TokenBucket(settings.messages_per_s, settings.message_burst, now)
+        self._conduct = Conduct(settings, now)
         flags = wire.Flag.UPLOADS if is_sharing else wire.Flag(0)
         self._outbox: list[bytes] = [wire.encode(wire.Hello(track_root, dict(held), flags))]
 
@@ -116,8 +119,8 @@ class PeerSession:
             return []
         try:
             decoded = wire.decode(message)
-            if not isinstance(decoded, wire.Data) and not self._control.take(1, now):
-                raise PeerFault("message_flood", "The peer sends more messages than a session needs.")
+            if not isinstance(decoded, wire.Data) and not self._conduct.said(decoded, now):
+                return []
             handler = HANDLERS[self._state].get(type(decoded))
             if handler is None:
                 raise PeerFault(
@@ -134,10 +137,14 @@ class PeerSession:
         if self._state is not State.OPEN:
             return []
         events: list[Event] = []
-        for request_id, due in self._downloads.silence_due():
-            if now >= due and (download := self._downloads.abandon(request_id)):
-                self._send(wire.Cancel(request_id, Reason.TOO_SLOW))
-                events.append(RequestTimedOut(request_id, download.rendition, download.chunk))
+        try:
+            for request_id, due in self._downloads.silence_due():
+                if now >= due and (download := self._downloads.abandon(request_id, now)):
+                    self._send(wire.Cancel(request_id, Reason.TOO_SLOW))
+                    events.append(RequestTimedOut(request_id, download.rendition, download.chunk))
+                    self._conduct.was_silent()
+        except PeerFault as fault:
+            return events + self._end("fault", Closed(fault.code, fault))
         return events + self._promote()
 
     def to_send(self) -> list[bytes]:
@@ -178,27 +185,20 @@ class PeerSession:
         """
         if self._state is not State.OPEN:
             raise Unavailable("peer_not_ready", "The peer is not ready to be asked.")
-        shape = self._renditions.get(rendition)
-        if shape is None or not 0 <= chunk < shape.chunk_count:
-            raise CallerFault("bad_request", f"There is no chunk {chunk} in rendition {rendition}.")
-        count = frame_count or shape.chunk_frames(chunk) - first_frame
-        if first_frame < 0 or count < 1 or first_frame + count > shape.chunk_frames(chunk):
-            raise CallerFault("bad_request", f"There are no frames {first_frame}+{count} in chunk {chunk}.")
+        count, start, end = frames_of(self._renditions.get(rendition), chunk, first_frame, frame_count)
         if chunk not in self._availability[rendition]:
             raise Unavailable("not_held", "The peer does not hold this chunk.")
         if len(self._downloads) >= self._settings.max_outstanding:
             raise Unavailable("peer_busy", "The peer has enough to do.")
         request_id = self._next_request_id
         self._next_request_id = request_id % 0xFFFF_FFFF + 1
-        start = first_frame * FRAME_BYTES
-        end = start + count * FRAME_BYTES
         self._downloads.add(Download(request_id, rendition, chunk, start, end, now))
         self._send(wire.Request(request_id, rendition, chunk, first_frame, count))
         return request_id
 
-    def cancel(self, request_id: int, reason: Reason = Reason.NO_LONGER_WANTED) -> None:
+    def cancel(self, request_id: int, now: float, reason: Reason = Reason.NO_LONGER_WANTED) -> None:
         """Stop wanting a request (if it is still open); what still arrives for it is dropped."""
-        if self._downloads.abandon(request_id):
+        if self._downloads.abandon(request_id, now):
             self._send(wire.Cancel(request_id, reason))
 
     # -- giving
@@ -207,6 +207,11 @@ class PeerSession:
         """Announce one more verified chunk (and add it to `held`)."""
         self._held[rendition].add(chunk)
         self._send(wire.Have(rendition, chunk))
+
+    def gone(self, rendition: int, chunk: int) -> None:
+        """Take back a `have`: the chunk was evicted, or went bad (and leaves `held`)."""
+        self._held[rendition].discard(chunk)
+        self._send(wire.Gone(rendition, chunk))
 
     def offer_rate(self, bytes_per_s: int, slots: int) -> list[Event]:
         """Tell the peer what it may ask for; 0 slots stops it, and everything it asked for is rejected."""
@@ -222,6 +227,10 @@ class PeerSession:
     def offer_peers(self, peers: Sequence[bytes]) -> None:
         """Peer exchange: send up to 10 peer ids."""
         self._send(wire.Peers(tuple(peers[: wire.MAX_PEERS])))
+
+    def relay(self, message: wire.Relay) -> None:
+        """Send a description through this peer, to it, or on."""
+        self._send(message)
 
     def upload_ready(self, request_id: int) -> None:
         """The shell holds the chunk of an `UploadWanted`: `next_piece` may give it out."""
@@ -257,7 +266,6 @@ class PeerSession:
 
     @property
     def is_drained(self) -> bool:
-        """Nothing is being given out any more."""
         return not self._uploads
 
     def close(self) -> list[Event]:
@@ -307,6 +315,12 @@ class PeerSession:
             raise PeerFault("chunk_out_of_range", f"There is no chunk {have.rendition}/{have.chunk}.")
         return [ChunkAvailable(have.rendition, have.chunk)] if field.add(have.chunk) else []
 
+    def _on_gone(self, gone: wire.Gone, now: float) -> list[Event]:
+        field = self._availability.get(gone.rendition)
+        if field is None or gone.chunk >= field.count:
+            raise PeerFault("chunk_out_of_range", f"There is no chunk {gone.rendition}/{gone.chunk}.")
+        return [ChunkGone(gone.rendition, gone.chunk)] if field.discard(gone.chunk) else []
+
     def _on_request(self, request: wire.Request, now: float) -> list[Event]:
         shape = self._renditions.get(request.rendition)
         end_frame = request.first_frame + request.frame_count
@@ -329,12 +343,16 @@ class PeerSession:
 
     def _on_data(self, data: wire.Data, now: float) -> list[Event]:
         taken = self._downloads.take(data, now)
+        self._conduct.gave()
         if taken is None:
             return []
         download, is_done = taken
         place = (data.request_id, download.rendition, download.chunk)
         events: list[Event] = [DataReceived(*place, data.offset, data.payload)]
-        return [*events, RequestDone(*place)] if is_done else events
+        if is_done:
+            self._conduct.answered()
+            events.append(RequestDone(*place))
+        return events
 
     def _on_reject(self, reject: wire.Reject, now: float) -> list[Event]:
         download = self._downloads.remove(reject.request_id)
@@ -342,6 +360,7 @@ class PeerSession:
             return []
         if reject.reason is Reason.NOT_HELD:
             self._availability[download.rendition].discard(download.chunk)
+            self._conduct.did_not_hold()
         return [RequestRejected(reject.request_id, download.rendition, download.chunk, reject.reason)]
 
     def _on_cancel(self, cancel: wire.Cancel, now: float) -> list[Event]:
@@ -357,6 +376,10 @@ class PeerSession:
     def _on_peers(self, peers: wire.Peers, now: float) -> list[Event]:
         return [PeersOffered(peers.peers)]
 
+    def _on_relay(self, relay: wire.Relay, now: float) -> list[Event]:
+        check_sdp(relay.sdp)
+        return [Relayed(relay)]
+
 
 Handler = Callable[[PeerSession, Any, float], list[Event]]
 
@@ -370,6 +393,8 @@ HANDLERS: Mapping[State, Mapping[type, Handler]] = {
         wire.Cancel: PeerSession._on_cancel,
         wire.Rate: PeerSession._on_rate,
         wire.Peers: PeerSession._on_peers,
+        wire.Relay: PeerSession._on_relay,
+        wire.Gone: PeerSession._on_gone,
     },
     State.CLOSED: {},
 }

@@ -19,6 +19,13 @@ class SessionSettings:
     buffered_high_bytes: int = 262_144  # four messages: a CANCEL takes effect within them
     messages_per_s: float = 200.0  # HAVE, REQUEST, CANCEL ... of a peer that fetches at 100 MB/s
     message_burst: float = 1_000.0  # a seek in a long track cancels and asks anew; HAVE of a whole album side
+    exchanges_per_s: float = 0.2  # PEERS goes out every 30 s, and 3 s after a change
+    exchange_burst: float = 8.0  # a page that meets ten peers one by one
+    relays_per_s: float = 0.5  # introductions matter while the hub is away, and then once for each pair
+    relay_burst: float = 20.0  # ten offers and ten answers
+    late_data_s: float = 30.0  # the buffered 256 KiB leave a 10 kB/s uplink in 26 s
+    false_claims_allowed: int = 8  # who evicts says GONE, so that only requests under way meet a refusal
+    silences_allowed: int = 8  # 16 s and not one byte, for two requests at a time; loss of 20 % has gaps of 4 s
 
 
 DEFAULT_SETTINGS = SessionSettings()

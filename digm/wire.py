@@ -13,6 +13,8 @@ All integers are big-endian and unsigned.
 | 6 CANCEL | u32 request id, u8 reason |
 | 7 RATE | u32 bytes per second, u8 slots |
 | 8 PEERS | u8 count, 32 bytes each |
+| 9 RELAY | 32 bytes from, 32 bytes to, u8 kind, 64 bytes signature, SDP of 1 to 16,384 bytes |
+| 10 GONE | u16 rendition, u32 chunk |
 
 `decode` works on anything that has `len()`, slices and `bytes(slice)`, and only ever converts the header of a
 DATA message: in the page the payload stays in the JavaScript buffer that it came in. Whether a message makes
@@ -21,132 +23,69 @@ sense *now* is for digm.peer_session.
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import IntEnum, IntFlag
 from typing import Any, Protocol
 
 from digm.bitfield import Bitfield, bitfield_bytes
-from digm.chunks import FRAMES_PER_CHUNK, MAX_RENDITIONS
+from digm.chunks import MAX_RENDITIONS
 from digm.errors import CallerFault, PeerFault
+from digm.peer_messages import (
+    DATA_HEADER_BYTES,
+    LABEL,
+    MAX_FRAMES,
+    MAX_MESSAGE_BYTES,
+    MAX_PAYLOAD_BYTES,
+    MAX_PEERS,
+    MIN_PAYLOAD_BYTES,
+    RELAY_CONTEXT,
+    VERSION,
+    Cancel,
+    Data,
+    Flag,
+    Gone,
+    Have,
+    Hello,
+    Message,
+    Peers,
+    Rate,
+    Reason,
+    Reject,
+    Relay,
+    RelayKind,
+    Request,
+    Type,
+)
+from digm.sdp import MAX_SDP_BYTES
 
-VERSION = 1
-LABEL = "digm.peer.1"  # label and subprotocol of the data channel
-
-MAX_MESSAGE_BYTES = 65_536  # what every WebRTC stack accepts (RFC 8831 §6.6)
-DATA_HEADER_BYTES = 9
-MAX_PAYLOAD_BYTES = MAX_MESSAGE_BYTES - DATA_HEADER_BYTES
-MAX_PEERS = 10
-MAX_FRAMES = max(FRAMES_PER_CHUNK)
-
-
-class Type(IntEnum):
-    """The first byte of a message."""
-
-    HELLO = 1
-    HAVE = 2
-    REQUEST = 3
-    DATA = 4
-    REJECT = 5
-    CANCEL = 6
-    RATE = 7
-    PEERS = 8
-
-
-class Flag(IntFlag):
-    """HELLO flags; unknown bits are ignored, so that later versions may use them."""
-
-    UPLOADS = 1  # answers requests; a listener who switched sharing off does not
-
-
-class Reason(IntEnum):
-    """Why a request is rejected or cancelled. An unknown number reads as UNSPECIFIED."""
-
-    UNSPECIFIED = 0
-    NO_SLOT = 1  # queue full: ask again later, or elsewhere
-    NOT_HELD = 2  # the chunk is not (or no longer) here, or failed its own check
-    NOT_SHARING = 3  # switched off, metered, low battery
-    GOING_AWAY = 4
-    NO_LONGER_WANTED = 5
-    TOO_SLOW = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Hello:
-    """First message both ways; `availability` has every rendition of the manifest, by its id."""
-
-    track_root: bytes
-    availability: dict[int, Bitfield]
-    flags: Flag = Flag.UPLOADS
-    version: int = VERSION
-
-
-@dataclass(frozen=True, slots=True)
-class Have:
-    """One more chunk that the sender verified and holds."""
-
-    rendition: int
-    chunk: int
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Asks for `frame_count` frames of a chunk, from `first_frame` on; the id is the asker's to choose."""
-
-    request_id: int
-    rendition: int
-    chunk: int
-    first_frame: int
-    frame_count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """A piece of the answer; `offset` counts bytes from the start of the chunk; pieces come in order.
-
-    `payload` is a slice of what was given to `decode`, in the type it came in.
-    """
-
-    request_id: int
-    offset: int
-    payload: Any
-
-    @property
-    def header(self) -> bytes:
-        return data_header(self.request_id, self.offset, len(self.payload))
-
-
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """The uploader will not answer this request."""
-
-    request_id: int
-    reason: Reason
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    """The asker no longer wants this request answered."""
-
-    request_id: int
-    reason: Reason = Reason.NO_LONGER_WANTED
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """What the uploader offers; no slots (or no bytes) means: stop asking until the next RATE."""
-
-    bytes_per_s: int
-    slots: int
-
-
-@dataclass(frozen=True, slots=True)
-class Peers:
-    """Peer ids (Ed25519 public keys, 32 bytes) that the sender knows in the same swarm."""
-
-    peers: tuple[bytes, ...]
-
-
-Message = Hello | Have | Request | Data | Reject | Cancel | Rate | Peers
+__all__ = [
+    "DATA_HEADER_BYTES",
+    "LABEL",
+    "MAX_FRAMES",
+    "MAX_MESSAGE_BYTES",
+    "MAX_PAYLOAD_BYTES",
+    "MAX_PEERS",
+    "MIN_PAYLOAD_BYTES",
+    "RELAY_CONTEXT",
+    "VERSION",
+    "Cancel",
+    "Data",
+    "Flag",
+    "Gone",
+    "Have",
+    "Hello",
+    "Message",
+    "Peers",
+    "Rate",
+    "Reason",
+    "Reject",
+    "Relay",
+    "RelayKind",
+    "Request",
+    "Type",
+    "data_header",
+    "decode",
+    "encode",
+    "relay_message",
+]
 
 
 class Readable(Protocol):
@@ -165,6 +104,7 @@ _DATA = struct.Struct(">BII")
 _VERDICT = struct.Struct(">BIB")
 _RATE = struct.Struct(">BIB")
 _PEERS = struct.Struct(">BB")
+_RELAY = struct.Struct(">B32s32sB64s")
 
 
 def data_header(request_id: int, offset: int, payload_bytes: int) -> bytes:
@@ -178,6 +118,11 @@ def data_header(request_id: int, offset: int, payload_bytes: int) -> bytes:
     return _pack(_DATA, Type.DATA, request_id, offset)
 
 
+def relay_message(track_root: bytes, sender: bytes, recipient: bytes, kind: RelayKind, sdp: str) -> bytes:
+    """What the sender of a RELAY signs."""
+    return RELAY_CONTEXT + track_root + sender + recipient + bytes([kind]) + sdp.encode()
+
+
 def encode(message: Message) -> bytes:
     """Write one message; at most MAX_MESSAGE_BYTES.
 
@@ -186,13 +131,15 @@ def encode(message: Message) -> bytes:
     """
     match message:
         case Data():
-            encoded = message.header + bytes(message.payload)
+            header = data_header(message.request_id, message.offset, len(message.payload))
+            encoded = header + bytes(message.payload)
         case Request():
             _check_frames(message.first_frame, message.frame_count, CallerFault)
             encoded = _pack(_REQUEST, Type.REQUEST, message.request_id, message.rendition, message.chunk,
                             message.first_frame, message.frame_count)  # fmt: skip
-        case Have():
-            encoded = _pack(_HAVE, Type.HAVE, message.rendition, message.chunk)
+        case Have() | Gone():
+            kind = Type.HAVE if isinstance(message, Have) else Type.GONE
+            encoded = _pack(_HAVE, kind, message.rendition, message.chunk)
         case Reject():
             encoded = _pack(_VERDICT, Type.REJECT, message.request_id, message.reason)
         case Cancel():
@@ -201,6 +148,8 @@ def encode(message: Message) -> bytes:
             encoded = _pack(_RATE, Type.RATE, message.bytes_per_s, message.slots)
         case Peers():
             encoded = _encode_peers(message)
+        case Relay():
+            encoded = _encode_relay(message)
         case Hello():
             encoded = _encode_hello(message)
     if len(encoded) > MAX_MESSAGE_BYTES:
@@ -291,6 +240,26 @@ def _decode_peers(raw: bytes) -> Peers:
     return Peers(tuple(raw[at : at + 32] for at in range(_PEERS.size, len(raw), 32)))
 
 
+def _encode_relay(message: Relay) -> bytes:
+    sdp = message.sdp.encode("utf-8", "surrogatepass")
+    ids = (message.sender, message.recipient)
+    if not 1 <= len(sdp) <= MAX_SDP_BYTES or [len(i) for i in (*ids, message.signature)] != [32, 32, 64]:
+        raise CallerFault(
+            "bad_message", f"RELAY has two ids, a signature and 1 to {MAX_SDP_BYTES} bytes of SDP."
+        )
+    return _RELAY.pack(Type.RELAY, *ids, message.kind, message.signature) + sdp
+
+
+def _decode_relay(raw: bytes) -> Relay:
+    if not _RELAY.size < len(raw) <= _RELAY.size + MAX_SDP_BYTES:
+        raise PeerFault("message_length", f"RELAY has {len(raw)} bytes.")
+    _, sender, recipient, kind, signature = _RELAY.unpack_from(raw)
+    try:
+        return Relay(sender, recipient, RelayKind(kind), signature, raw[_RELAY.size :].decode())
+    except ValueError as error:  # also what bytes that are not UTF-8 raise
+        raise PeerFault("message_field", "RELAY carries an unknown kind, or no text.") from error
+
+
 def _encode_hello(message: Hello) -> bytes:
     if len(message.track_root) != 32 or not 1 <= len(message.availability) <= MAX_RENDITIONS:
         raise CallerFault("bad_message", f"HELLO has a 32-byte root and 1 to {MAX_RENDITIONS} renditions.")
@@ -342,4 +311,6 @@ _READERS: dict[int, Callable[[bytes], Message]] = {
     Type.CANCEL: _decode_cancel,
     Type.RATE: lambda raw: Rate(*_unpack(_RATE, raw)),
     Type.PEERS: _decode_peers,
+    Type.RELAY: _decode_relay,
+    Type.GONE: lambda raw: Gone(*_unpack(_HAVE, raw)),
 }

@@ -121,7 +121,7 @@ class Swarm:
     def cancel(self, peer: str, request_id: int) -> None:
         link = self._links.get(peer)
         if link is not None and link.session is not None:
-            link.session.cancel(request_id, Reason.NO_LONGER_WANTED)
+            link.session.cancel(request_id, now_s(), Reason.NO_LONGER_WANTED)
             link.pump()
 
     def free_slots(self, peer: str) -> int:

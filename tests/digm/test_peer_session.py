@@ -12,11 +12,13 @@ from digm.chunks import FRAME_BYTES
 from digm.errors import CallerFault, Unavailable
 from digm.peer_events import (
     ChunkAvailable,
+    ChunkGone,
     Closed,
     DataReceived,
     PeerReady,
     PeersOffered,
     RateOffered,
+    Relayed,
     RequestDone,
     RequestRejected,
     RequestTimedOut,
@@ -71,7 +73,7 @@ def test_a_cancelled_request_frees_the_queue_and_its_late_data_is_dropped():
     request = pair.listener.request(0, 0, pair.now)
     pair.run(pieces=2)
     heard = len(pair.of(DataReceived))
-    pair.listener.cancel(request)
+    pair.listener.cancel(request, pair.now)
     piece = pair.seed.next_piece(0, pair.now)  # in flight before the CANCEL arrives
     assert piece is not None
     late = piece.header + pair.loaded[request][piece.start : piece.end]
@@ -91,6 +93,20 @@ def test_have_makes_a_chunk_available():
     pair.run()
     assert ChunkAvailable(1, 4) in pair.seed_heard
     assert 4 in pair.seed.availability[1]
+
+
+def test_gone_takes_a_chunk_back_and_what_is_gone_cannot_be_asked_for():
+    pair = Pair()
+    pair.seed.gone(0, 2)
+    pair.run()
+    assert pair.of(ChunkGone) == [ChunkGone(0, 2)]
+    with pytest.raises(Unavailable):
+        pair.listener.request(0, 2, pair.now)
+    pair.seed.gone(0, 2)
+    pair.seed.have(0, 2)
+    pair.run()
+    assert len(pair.of(ChunkGone)) == 1
+    pair.listener.request(0, 2, pair.now)
 
 
 def test_what_is_not_held_cannot_be_asked_for_and_is_refused_when_it_went_away():
@@ -222,6 +238,103 @@ def test_peer_exchange_carries_ids():
     assert pair.of(PeersOffered) == [PeersOffered(tuple(bytes([i] * 32) for i in range(10)))]
 
 
+SDP = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n"
+
+
+def relay_message(sdp: str = SDP) -> wire.Relay:
+    return wire.Relay(bytes([1] * 32), bytes([2] * 32), wire.RelayKind.OFFER, bytes(64), sdp)
+
+
+def test_a_description_travels_through_a_session():
+    pair = Pair()
+    pair.seed.relay(relay_message())
+    pair.run()
+    assert pair.of(Relayed) == [Relayed(relay_message())]
+
+
+@pytest.mark.parametrize(("message", "most"), [(relay_message(), 20), (wire.Peers((bytes(32),)), 8)])
+def test_more_introductions_than_anybody_needs_are_ignored_and_cost_nothing_else(message, most):
+    pair = Pair()
+    heard = [event for _ in range(100) for event in pair.listener.receive(wire.encode(message), pair.now)]
+    assert len(heard) == most
+    request = pair.listener.request(0, 0, pair.now)
+    pair.run()
+    assert pair.received(request) == chunk_bytes(0, 0)
+
+
+def test_a_peer_that_claims_what_it_does_not_have_is_left_after_eight_refusals():
+    pair = Pair()
+    for chunk in range(5):
+        pair.seed._held[0].discard(chunk)
+    for chunk in range(9):
+        pair.seed._held[1].discard(chunk)
+    for number, chunk in [(0, c) for c in range(5)] + [(1, c) for c in range(3)]:
+        assert pair.of(Closed) == []
+        pair.listener.request(number, chunk, pair.now)
+        pair.run()
+    assert [event.code for event in pair.of(Closed)] == ["claims_false"]
+
+
+def test_a_good_answer_between_refusals_keeps_a_peer_that_evicts():
+    pair = Pair()
+    refused = [(0, chunk) for chunk in range(4)] + [(1, chunk) for chunk in range(8)]
+    for number, chunk in refused:
+        pair.seed._held[number].discard(chunk)
+    for at, (number, chunk) in enumerate(refused):
+        pair.listener.request(number, chunk, pair.now)
+        if at == 6:
+            pair.listener.request(1, 8, pair.now)
+        pair.run()
+    assert len(pair.of(RequestRejected)) == 12
+    assert pair.of(Closed) == []
+
+
+def test_a_peer_that_is_silent_for_many_requests_in_a_row_is_left():
+    pair = Pair()
+    pair.is_loading = False
+    for _ in range(4):
+        pair.listener.request(0, 0, pair.now)
+        pair.listener.request(0, 1, pair.now)
+        pair.run()
+        pair.wait(2.0)
+    assert len(pair.of(RequestTimedOut)) == 8
+    assert [event.code for event in pair.of(Closed)] == ["unresponsive"]
+
+
+def test_a_peer_that_sends_a_little_between_its_silences_is_kept():
+    pair = Pair()
+    for _ in range(12):
+        pair.listener.request(0, 0, pair.now)
+        pair.run(pieces=1)
+        pair.now += 2.5
+        pair.heard += pair.listener.tick(pair.now)
+        pair.run(pieces=0)
+    assert len(pair.of(RequestTimedOut)) == 12
+    assert pair.of(Closed) == []
+
+
+def test_data_may_come_late_after_a_cancel_but_not_for_ever():
+    for later, codes in ((29.0, []), (31.0, ["unexpected_data"])):
+        session = session_of(nothing())
+        session.receive(wire.encode(hello()), 0.0)
+        request = session.request(0, 0, 0.0)
+        session.cancel(request, 1.0)
+        heard = session.receive(wire.encode(wire.Data(request, 0, bytes(60_000))), 1.0 + later)
+        assert [event.code for event in heard] == codes
+
+
+def test_data_in_crumbs_is_refused_but_the_end_of_an_answer_may_be_small():
+    for pieces, codes in (((4_096, 60_000, 1_440), []), ((4_095,), ["data_crumbs"]), ((1,), ["data_crumbs"])):
+        session = session_of(nothing())
+        session.receive(wire.encode(hello()), 0.0)
+        request = session.request(1, 0, 0.0)
+        at, heard = 0, []
+        for size in pieces:
+            heard += session.receive(wire.encode(wire.Data(request, at, bytes(size))), 0.0)
+            at += size
+        assert [event.code for event in heard if isinstance(event, Closed)] == codes
+
+
 def test_a_peer_that_never_says_hello_is_closed():
     session = session_of(nothing())
     assert session.next_deadline(0.0) == 10.0
@@ -250,6 +363,11 @@ def hello(**changes: object) -> wire.Hello:
         ([hello(), wire.Request(1, 0, 0, 0, 1), wire.Request(1, 0, 1, 0, 1)], "request_repeated"),
         ([hello(), wire.Data(9, 0, b"x")], "unexpected_data"),
         ([hello()] + [wire.Have(0, 0)] * 2_000, "message_flood"),
+        ([hello()] + [relay_message()] * 2_000, "message_flood"),
+        ([hello(), wire.Gone(0, 5)], "chunk_out_of_range"),
+        ([hello(), wire.Gone(2, 0)], "chunk_out_of_range"),
+        ([hello(), relay_message("v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\n")], "sdp_media"),
+        ([hello(), relay_message("v=0\r\n" + "a=candidate:\r\n" * 900 + SDP[5:])], "sdp_malformed"),
     ],
 )
 def test_each_broken_rule_ends_the_session_with_its_name(script, code):
@@ -275,7 +393,7 @@ def test_more_data_than_was_asked_for_closes_even_after_a_cancel():
     session = session_of(nothing())
     session.receive(wire.encode(hello()), 0.0)
     request = session.request(1, 0, 0.0)
-    session.cancel(request)
+    session.cancel(request, 0.0)
     assert session.receive(wire.encode(wire.Data(request, 0, bytes(60_000))), 0.0) == []
     heard = session.receive(wire.encode(wire.Data(request, 60_000, bytes(6_000))), 0.0)
     assert [event.code for event in heard] == ["data_out_of_order"]
@@ -323,7 +441,7 @@ def test_an_honest_pair_delivers_whatever_is_asked_in_whatever_order(data):
     for _ in range(data.draw(st.integers(1, 15))):
         if open_requests and data.draw(st.booleans()):
             request = data.draw(st.sampled_from(sorted(open_requests)))
-            pair.listener.cancel(request)
+            pair.listener.cancel(request, pair.now)
             cancelled.add(request)
         elif pair.listener.free_slots:
             number = data.draw(st.integers(0, 1))

@@ -33,6 +33,15 @@ messages = st.one_of(
     st.builds(wire.Cancel, u32, reasons),
     st.builds(wire.Rate, u32, u8),
     st.builds(wire.Peers, st.lists(ids, max_size=10).map(tuple)),
+    st.builds(
+        wire.Relay,
+        ids,
+        ids,
+        st.sampled_from(wire.RelayKind),
+        st.binary(min_size=64, max_size=64),
+        st.text(st.characters(codec="utf-8"), min_size=1, max_size=200),
+    ),
+    st.builds(wire.Gone, u16, u32),
 )
 
 
@@ -112,6 +121,8 @@ def test_a_message_cut_short_or_with_a_byte_more_is_refused_or_is_data(message, 
     for broken in (cut, raw + b"\0"):
         if isinstance(message, wire.Data) and len(broken) > wire.DATA_HEADER_BYTES:
             continue
+        if isinstance(message, wire.Relay) and len(broken) > 130:
+            continue  # a shorter or longer text
         with pytest.raises(PeerFault):
             wire.decode(broken)
 
@@ -128,6 +139,11 @@ def test_a_message_cut_short_or_with_a_byte_more_is_refused_or_is_data(message, 
         wire.Rate(1, 256),
         wire.Peers((b"short",)),
         wire.Peers((bytes(32),) * 11),
+        wire.Relay(bytes(32), bytes(31), wire.RelayKind.OFFER, bytes(64), "v=0"),
+        wire.Relay(bytes(32), bytes(32), wire.RelayKind.OFFER, bytes(63), "v=0"),
+        wire.Relay(bytes(32), bytes(32), wire.RelayKind.OFFER, bytes(64), ""),
+        wire.Relay(bytes(32), bytes(32), wire.RelayKind.OFFER, bytes(64), "v" * 16_385),
+        wire.Gone(0, 1 << 32),
         wire.Hello(b"short", {0: Bitfield(1)}),
         wire.Hello(bytes(32), {}),
         wire.Hello(bytes(32), {1 << 16: Bitfield(1)}),

@@ -16,7 +16,10 @@ from hub.signalling.settings import SignallingSettings
 HOUSE = Path(__file__).parents[2]
 PAGE = (HOUSE / "docs" / "peers.md").read_text(encoding="utf-8")
 SOURCES = [
-    *(HOUSE / "digm" / name for name in ("wire.py", "bitfield.py", "peer_session.py", "download_list.py")),
+    *(
+        HOUSE / "digm" / name
+        for name in ("wire.py", "bitfield.py", "peer_session.py", "download_list.py", "peer_conduct.py")
+    ),
     *(HOUSE / "digm" / name for name in ("signalling.py", "sdp.py")),
     *(HOUSE / "hub" / "signalling").glob("*.py"),
 ]

@@ -34,10 +34,17 @@ GOOD: dict[str, wire.Message] = {
     "rate, stop asking": wire.Rate(0, 0),
     "peers": wire.Peers((bytes(32), bytes([255] * 32))),
     "no peers": wire.Peers(()),
+    "relay, an offer": wire.Relay(
+        bytes(32), bytes([255] * 32), wire.RelayKind.OFFER, bytes([7] * 64), "v=0\r\n"
+    ),
+    "relay, an answer": wire.Relay(
+        bytes([1] * 32), bytes([2] * 32), wire.RelayKind.ANSWER, bytes([9] * 64), "v=0\r\ns=\u266b\r\n"
+    ),
+    "gone": wire.Gone(1, 70_000),
 }
 BAD: dict[str, tuple[str, str]] = {
     "nothing": ("", "message_length"),
-    "a type that does not exist": ("09", "message_type"),
+    "a type that does not exist": ("0b", "message_type"),
     "type zero": ("00", "message_type"),
     "hello of version 2": (HELLO.replace("010001", "010002") + "0101" + "00000000000180", "version_unknown"),
     "hello without renditions": (HELLO + "0100", "message_field"),
@@ -55,6 +62,13 @@ BAD: dict[str, tuple[str, str]] = {
     "data without payload": ("040000000100000000", "message_length"),
     "reject, a byte too many": ("05000000010100", "message_length"),
     "peers, eleven of them": ("080b" + "00" * 32 * 11, "message_length"),
+    "relay without a description": ("09" + "00" * 32 + "ff" * 32 + "01" + "07" * 64, "message_length"),
+    "relay of a third kind": ("09" + "00" * 32 + "ff" * 32 + "03" + "07" * 64 + "76", "message_field"),
+    "relay of bytes that are no text": (
+        "09" + "00" * 64 + "01" + "07" * 64 + "ff",
+        "message_field",
+    ),
+    "gone, a byte short": ("0a0001000111", "message_length"),
     "peers, fewer than it says": ("0802" + "00" * 32, "message_length"),
 }
 
@@ -91,6 +105,8 @@ def describe(message: wire.Message) -> dict[str, Any]:
         match value:
             case bytes():
                 return value.hex()
+            case str():
+                return value
             case tuple():
                 return [plain(item) for item in value]
             case dict():
