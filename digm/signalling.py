@@ -1,29 +1,31 @@
 """Messages of `GET /signal` (WebSocket, subprotocol `digm.signal.1`), decoded and checked, for hub and peers.
 
 JSON text, one object a message, at most 64 KiB, `{"type": "join", ...}`. Unknown fields are ignored, unknown
-types and anything out of bounds are a PeerFault with a code. The session that a peer keeps with the hub is
-digm.signalling_client; the hub's half is hub/signalling; SDP is digm.sdp's.
+types and anything out of bounds are a PeerFault with a code. What a single field may hold is
+digm.signalling_fields'; the session that a peer keeps with the hub is digm.signalling_client; the hub's half is
+hub/signalling; SDP is digm.sdp's.
 """
 
 import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from digm import signalling_fields as fields
 from digm.errors import CallerFault, PeerFault
-from digm.ids import is_hex_id
-from digm.sdp import check_candidate, check_sdp
+from digm.signalling_fields import Check
+from digm.signalling_fields import IceServer as IceServer
+from digm.signalling_fields import PeerShare as PeerShare
 
 SUBPROTOCOL = "digm.signal.1"
 VERSION = "1"
 HELLO_CONTEXT = b"digm/1 hello"  # Ed25519 signs this and the hub's nonce
 
 MAX_MESSAGE_BYTES = 65_536
-MAX_PEERS = 10
-MAX_ICE_SERVERS = 8
+MAX_PEERS = fields.MAX_PEERS
 MAX_TOKEN_CHARS = 128
-MAX_TEXT_CHARS = 500
+MAX_TEXT_CHARS = fields.MAX_TEXT_CHARS
+LISTENER, NODE = "listener", "node"  # roles: a page that plays, a process that gives
 
 
 def hello_message(nonce: str) -> bytes:
@@ -48,25 +50,21 @@ class Hello:
     peer: str
     signature: str
     version: str = VERSION
-
-
-@dataclass(frozen=True, slots=True)
-class IceServer:
-    """One entry for RTCPeerConnection's iceServers."""
-
-    urls: tuple[str, ...]
-    username: str | None = None
-    credential: str | None = None
+    role: str = LISTENER
 
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """hub: the session is open. Announce each swarm at least every `heartbeat_s`."""
+    """hub: the session is open. Announce each swarm at least every `heartbeat_s`.
+
+    `ice_ttl_s`: how long the credentials in `ice_servers` work; 0 for as long as one likes.
+    """
 
     session: str
     heartbeat_s: float
     ice_servers: tuple[IceServer, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
+    ice_ttl_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +78,15 @@ class Join:
 
 
 @dataclass(frozen=True, slots=True)
-class PeerShare:
-    """Somebody in a swarm, and how much of the track they say they hold."""
-
-    peer: str
-    share: float
-
-
-@dataclass(frozen=True, slots=True)
 class Peers:
-    """hub: the answer to `join`. Whoever receives it makes the offers."""
+    """hub: the answer to `join`. Who receives it offers, except to nodes: they make the offers themselves.
+
+    `listeners`: members that are no nodes, the asker included.
+    """
 
     track: str
     peers: tuple[PeerShare, ...]
+    listeners: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +138,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class PeerJoined:
-    """hub: a newcomer; it offers, we wait."""
+    """hub: a newcomer; it offers, unless one of the two is a node: then the node does."""
 
     track: str
     peer: str
     share: float = 0.0
+    role: str = LISTENER
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +152,43 @@ class PeerLeft:
 
     track: str
     peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """peer: that one broke a rule, for example `wrong_hash`. The hub sends others there last."""
+
+    track: str
+    peer: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ice:
+    """peer: the credentials of the ICE servers will expire; the answer is `ice_servers`."""
+
+
+@dataclass(frozen=True, slots=True)
+class IceServers:
+    """hub: fresh credentials, for this session only."""
+
+    ice_servers: tuple[IceServer, ...]
+    ttl_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """hub: the swarm lives on another hub, at this `/signal` address."""
+
+    track: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class OfferRelay:
+    """node: others may use the TURN server that it runs; the hub checks that it answers and hands it out."""
+
+    urls: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,145 +210,82 @@ class Bye:
 
 Message = (
     Challenge | Hello | Welcome | Join | Peers | Announce | Leave | Offer | Answer | Candidate | PeerJoined
-    | PeerLeft | Error | Bye
+    | PeerLeft | Report | Ice | IceServers | Redirect | OfferRelay | Error | Bye
 )  # fmt: skip
 
 
-# -- fields: each check returns the value as the dataclass holds it, or raises ValueError with what was wanted
+# -- what each field may hold
 
-Check = Callable[[Any], Any]
-_SIGNATURE = re.compile(r"[0-9a-f]{128}")
-
-
-def _id(value: Any) -> str:
-    if not is_hex_id(value):
-        raise ValueError("64 lower-case hex digits")
-    return str(value)
-
-
-def _signature(value: Any) -> str:
-    if not isinstance(value, str) or not _SIGNATURE.fullmatch(value):
-        raise ValueError("128 lower-case hex digits")
-    return value
-
-
-def _text(most: int) -> Check:
-    def check(value: Any) -> str:
-        if not isinstance(value, str) or len(value) > most or len(_utf8(value)) > most:
-            raise ValueError(f"text of at most {most} bytes")
-        return value
-
-    return check
-
-
-def _number(low: float, high: float) -> Check:
-    def check(value: Any) -> float:
-        if type(value) not in (int, float) or not low <= value <= high:
-            raise ValueError(f"a number from {low} to {high}")
-        return float(value)
-
-    return check
-
-
-def _integer(low: int, high: int) -> Check:
-    def check(value: Any) -> int:
-        if type(value) is not int or not low <= value <= high:
-            raise ValueError(f"a whole number from {low} to {high}")
-        return value
-
-    return check
-
-
-def _optional(check: Check) -> Check:
-    return lambda value: None if value is None else check(value)
-
-
-def _limits(value: Any) -> dict[str, int]:
-    if not isinstance(value, dict) or len(value) > 32 or any(type(v) is not int for v in value.values()):
-        raise ValueError("an object of whole numbers")
-    return value
-
-
-def _ice_servers(value: Any) -> tuple[IceServer, ...]:
-    if not isinstance(value, list) or len(value) > MAX_ICE_SERVERS:
-        raise ValueError(f"a list of at most {MAX_ICE_SERVERS} servers")
-    text, optional = _text(MAX_TEXT_CHARS), _optional(_text(MAX_TEXT_CHARS))
-    servers = []
-    for item in value:
-        urls = item.get("urls") if isinstance(item, dict) else None
-        if not isinstance(urls, list) or not 1 <= len(urls) <= 8:
-            raise ValueError("servers with 1 to 8 urls each")
-        servers.append(
-            IceServer(tuple(map(text, urls)), optional(item.get("username")), optional(item.get("credential")))
-        )
-    return tuple(servers)
-
-
-def _peer_shares(value: Any) -> tuple[PeerShare, ...]:
-    if not isinstance(value, list) or len(value) > MAX_PEERS or not all(isinstance(i, dict) for i in value):
-        raise ValueError(f"a list of at most {MAX_PEERS} peers")
-    return tuple(PeerShare(_id(item.get("peer")), _share(item.get("share", 0.0))) for item in value)
-
-
-def _sdp(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("text")
-    check_sdp(value)
-    return value
-
-
-def _candidate(value: Any) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise PeerFault("candidate_bad", "A candidate is text, or null at the end of them.")
-    check_candidate(value)
-    return value
-
-
-_share = _number(0.0, 1.0)
-_track = {"track": _id}
-_pair = {"track": _id, "from": _id, "to": _id}
+_track = {"track": fields.hex_id}
+_pair = {"track": fields.hex_id, "from": fields.hex_id, "to": fields.hex_id}
+_code = fields.text(64)
+_ttl_s = fields.number(0, 86_400)
 
 # message type -> (its name in JSON, its fields in the order of the dataclass)
 SCHEMA: Mapping[type, tuple[str, Mapping[str, Check]]] = {
-    Challenge: ("challenge", {"nonce": _id}),
-    Hello: ("hello", {"peer": _id, "signature": _signature, "version": _text(32)}),
+    Challenge: ("challenge", {"nonce": fields.hex_id}),
+    Hello: (
+        "hello",
+        {"peer": fields.hex_id, "signature": fields.signature, "version": fields.text(32), "role": fields.role},
+    ),
     Welcome: (
         "welcome",
-        {"session": _text(64), "heartbeat_s": _number(1, 3600), "ice_servers": _ice_servers, "limits": _limits},
+        {
+            "session": fields.text(64),
+            "heartbeat_s": fields.number(1, 3600),
+            "ice_servers": fields.ice_servers,
+            "limits": fields.limits,
+            "ice_ttl_s": _ttl_s,
+        },
     ),
     Join: (
         "join",
-        {**_track, "token": _text(MAX_TOKEN_CHARS), "share": _share, "want": _integer(0, MAX_PEERS)},
+        {
+            **_track,
+            "token": fields.text(MAX_TOKEN_CHARS),
+            "share": fields.share,
+            "want": fields.integer(0, MAX_PEERS),
+        },
     ),
-    Peers: ("peers", {**_track, "peers": _peer_shares}),
-    Announce: ("announce", {**_track, "share": _share}),
+    Peers: ("peers", {**_track, "peers": fields.peer_shares, "listeners": fields.integer(0, 2**31)}),
+    Announce: ("announce", {**_track, "share": fields.share}),
     Leave: ("leave", _track),
-    Offer: ("offer", {**_pair, "sdp": _sdp}),
-    Answer: ("answer", {**_pair, "sdp": _sdp}),
+    Offer: ("offer", {**_pair, "sdp": fields.sdp}),
+    Answer: ("answer", {**_pair, "sdp": fields.sdp}),
     Candidate: (
         "candidate",
         {
             **_pair,
-            "candidate": _candidate,
-            "sdp_mid": _optional(_text(64)),
-            "sdp_m_line_index": _optional(_integer(0, 255)),
+            "candidate": fields.candidate,
+            "sdp_mid": fields.optional(fields.text(64)),
+            "sdp_m_line_index": fields.optional(fields.integer(0, 255)),
         },
     ),
-    PeerJoined: ("peer_joined", {**_track, "peer": _id, "share": _share}),
-    PeerLeft: ("peer_left", {**_track, "peer": _id}),
+    PeerJoined: (
+        "peer_joined",
+        {**_track, "peer": fields.hex_id, "share": fields.share, "role": fields.role},
+    ),
+    PeerLeft: ("peer_left", {**_track, "peer": fields.hex_id}),
+    Report: ("report", {**_track, "peer": fields.hex_id, "code": _code}),
+    Ice: ("ice", {}),
+    IceServers: ("ice_servers", {"ice_servers": fields.ice_servers, "ttl_s": _ttl_s}),
+    Redirect: ("redirect", {**_track, "url": fields.hub_url}),
+    OfferRelay: ("offer_relay", {"urls": fields.turn_urls}),
     Error: (
         "error",
-        {"code": _text(64), "message": _text(MAX_TEXT_CHARS), "track": _optional(_id)},
+        {"code": _code, "message": fields.text(MAX_TEXT_CHARS), "track": fields.optional(fields.hex_id)},
     ),
-    Bye: ("bye", {"code": _text(64), "reconnect_after_s": _number(0, 3600)}),
+    Bye: ("bye", {"code": _code, "reconnect_after_s": fields.number(0, 3600)}),
 }
 
-FROM_PEER = (Hello, Join, Announce, Leave, Offer, Answer, Candidate)
-FROM_HUB = (Challenge, Welcome, Peers, Offer, Answer, Candidate, PeerJoined, PeerLeft, Error, Bye)
-_DEFAULTS: Mapping[str, Any] = {
-    "version": "", "want": MAX_PEERS, "share": 0.0, "ice_servers": [], "limits": {},
+FROM_PEER = (Hello, Join, Announce, Leave, Offer, Answer, Candidate, Report, Ice, OfferRelay)
+FROM_HUB = (
+    Challenge, Welcome, Peers, Offer, Answer, Candidate, PeerJoined, PeerLeft, IceServers, Redirect, Error, Bye,
+)  # fmt: skip
+# A field that is not there reads like this; so do an older peer's messages.
+DEFAULTS: Mapping[str, Any] = {
+    "version": "", "want": MAX_PEERS, "share": 0.0, "ice_servers": [], "limits": {}, "role": LISTENER,
+    "listeners": 0, "ice_ttl_s": 0.0, "ttl_s": 0.0,
 }  # fmt: skip
 
 
@@ -326,9 +295,9 @@ def encode(message: Message) -> str:
     Raises:
         CallerFault: `bad_message`, it breaks one of the bounds that its receiver enforces.
     """
-    name, fields = SCHEMA[type(message)]
+    name, checks = SCHEMA[type(message)]
     values = [getattr(message, slot) for slot in type(message).__dataclass_fields__]
-    document = {"type": name, **{key: _plain(value) for key, value in zip(fields, values, strict=True)}}
+    document = {"type": name, **{key: _plain(value) for key, value in zip(checks, values, strict=True)}}
     text = json.dumps(document, separators=(",", ":"))
     try:
         _read(document, (type(message),))
@@ -355,7 +324,7 @@ def decode_from_hub(text: str) -> Message:
 
 
 def _decode(text: str, allowed: tuple[type, ...]) -> Message:
-    if len(text) > MAX_MESSAGE_BYTES or len(_utf8(text)) > MAX_MESSAGE_BYTES:
+    if len(text) > MAX_MESSAGE_BYTES or len(fields.utf8(text)) > MAX_MESSAGE_BYTES:
         raise PeerFault("message_too_long", f"A message has at most {MAX_MESSAGE_BYTES} bytes.")
     try:
         document = json.loads(text)
@@ -368,13 +337,13 @@ def _decode(text: str, allowed: tuple[type, ...]) -> Message:
 
 def _read(document: dict[str, Any], allowed: tuple[type, ...]) -> Message:
     for kind in allowed:
-        name, fields = SCHEMA[kind]
+        name, checks = SCHEMA[kind]
         if document.get("type") != name:
             continue
         values = []
-        for key, check in fields.items():
+        for key, check in checks.items():
             try:
-                values.append(check(document.get(key, _DEFAULTS.get(key))))
+                values.append(check(document.get(key, DEFAULTS.get(key))))
             except ValueError as error:
                 raise PeerFault("message_field", f"{name}.{key} is not {error}.", field=key) from error
         message: Message = kind(*values)
@@ -389,7 +358,3 @@ def _plain(value: Any) -> Any:
         filled = ((slot, getattr(value, slot)) for slot in type(value).__dataclass_fields__)
         return {slot: _plain(item) for slot, item in filled if item is not None}
     return value
-
-
-def _utf8(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")

@@ -10,12 +10,14 @@
                     client.signed(signature)
 
 What was joined stays joined: after a new connection the client joins again by itself. The pause before it is
-jittered and grows.
+jittered and grows. A client keeps to one hub at a time; which one is digm.hub_choice's. On `redirect` the shell
+connects there, with the same client.
 Peers that are already connected need no hub (protocol.md), so nothing else ends when the hub goes away.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from digm import signalling as messages
 from digm.errors import PeerFault
@@ -28,6 +30,9 @@ class ClientSettings:
     reconnect_first_s: float = 0.5  # a restarted hub is back within a second
     reconnect_most_s: float = 30.0  # architecture.md: a swarm is whole again within a minute
     heartbeat_jitter: float = 0.3  # protocol.md: announce every 30-60 s, jittered
+    ice_renew_at: float = (
+        0.8  # of the credentials' life; TURN's own refresh (RFC 8656) must still find them valid
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,14 @@ class Ready:
     """The hub said welcome; joins have gone out."""
 
     session: str
+    ice_servers: tuple[messages.IceServer, ...]
+    limits: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class IceServersChanged:
+    """Fresh credentials came before the old ones expire: for connections that are made from now on."""
+
     ice_servers: tuple[messages.IceServer, ...]
 
 
@@ -61,10 +74,11 @@ class HubFault:
     code: str
 
 
-# Peers, PeerJoined, PeerLeft, Offer, Answer, Candidate and Bye are passed on as they are.
+# Peers, PeerJoined, PeerLeft, Offer, Answer, Candidate, Redirect and Bye are passed on as they are.
 Event = (
-    SignatureWanted | Ready | Refused | HubFault | messages.Peers | messages.PeerJoined | messages.PeerLeft
-    | messages.Offer | messages.Answer | messages.Candidate | messages.Bye
+    SignatureWanted | Ready | IceServersChanged | Refused | HubFault | messages.Peers | messages.PeerJoined
+    | messages.PeerLeft | messages.Offer | messages.Answer | messages.Candidate | messages.Redirect
+    | messages.Bye
 )  # fmt: skip
 
 
@@ -82,17 +96,25 @@ class SignallingClient:
     Args:
         peer: our peer id, the hex of our Ed25519 public key.
         random: gives 0.0 to 1.0, for jitter.
+        role: messages.LISTENER or messages.NODE.
     """
 
     def __init__(
-        self, peer: str, *, random: Callable[[], float], settings: ClientSettings = ClientSettings()
+        self,
+        peer: str,
+        *,
+        random: Callable[[], float],
+        role: str = messages.LISTENER,
+        settings: ClientSettings = ClientSettings(),
     ) -> None:
         self.peer = peer
+        self.role = role
         self._random = random
         self._settings = settings
         self._memberships: dict[str, _Membership] = {}
         self._is_ready = False
         self._heartbeat_s = 30.0
+        self._ask_ice_at = math.inf
         self._failures = 0
         self._come_back_s: float | None = None
         self._outbox: list[str] = []
@@ -120,7 +142,7 @@ class SignallingClient:
 
     def signed(self, signature: bytes) -> None:
         """The answer to `SignatureWanted`: 64 bytes of Ed25519."""
-        self._send(messages.Hello(self.peer, signature.hex()))
+        self._send(messages.Hello(self.peer, signature.hex(), role=self.role))
 
     def receive(self, text: str, now: float) -> list[Event]:
         """Take one message of the hub. Never raises; see `HubFault`."""
@@ -138,6 +160,11 @@ class SignallingClient:
             case messages.Bye():
                 self._come_back_s = message.reconnect_after_s
                 return [message]
+            case messages.IceServers():
+                self._ask_ice_at = self._renewal(message.ttl_s, now)
+                return [IceServersChanged(message.ice_servers)]
+            case messages.Redirect():
+                return self._redirected(message)
             case messages.Offer() | messages.Answer() | messages.Candidate():
                 is_ours = message.recipient == self.peer and message.track in self._memberships
                 return [message] if is_ours else []
@@ -146,9 +173,12 @@ class SignallingClient:
         return [HubFault("message_type")]
 
     def tick(self, now: float) -> None:
-        """Announce the swarms whose time has come."""
+        """Announce the swarms whose time has come, and ask for credentials before the old ones expire."""
         if not self._is_ready:
             return
+        if now >= self._ask_ice_at:
+            self._ask_ice_at = now + self._heartbeat_s  # in case that no answer comes
+            self._send(messages.Ice())
         for track, membership in self._memberships.items():
             if now >= membership.announce_at:
                 membership.announce_at = self._next_announce(now)
@@ -158,7 +188,9 @@ class SignallingClient:
         """When `tick` has something to do."""
         if not self._is_ready:
             return None
-        return min((m.announce_at for m in self._memberships.values()), default=None)
+        deadline = min((m.announce_at for m in self._memberships.values()), default=math.inf)
+        deadline = min(deadline, self._ask_ice_at)
+        return None if deadline == math.inf else deadline
 
     def to_send(self) -> list[str]:
         """Texts to put on the socket now, in order; each is given once."""
@@ -202,19 +234,40 @@ class SignallingClient:
             messages.Candidate(track, self.peer, recipient, candidate, sdp_mid, sdp_m_line_index)
         )
 
+    def report(self, track: str, peer: str, code: str) -> bool:
+        """Tell the hub of a peer that broke a rule, such as `wrong_hash`. False when the hub is not there."""
+        return self._relay(messages.Report(track, peer, code))
+
+    def offer_relay(self, urls: tuple[str, ...]) -> bool:
+        """Offer our TURN server to others, after every `Ready`. False when the hub is not there."""
+        return self._relay(messages.OfferRelay(urls))
+
     def _welcomed(self, welcome: messages.Welcome, now: float) -> list[Event]:
         self._is_ready = True
         self._failures = 0
         self._heartbeat_s = welcome.heartbeat_s
+        self._ask_ice_at = self._renewal(welcome.ice_ttl_s, now)
         for track, membership in self._memberships.items():
             membership.announce_at = self._next_announce(now)
             self._send(messages.Join(track, membership.token, membership.share, membership.want))
-        return [Ready(welcome.session, welcome.ice_servers)]
+        return [Ready(welcome.session, welcome.ice_servers, welcome.limits)]
+
+    def _redirected(self, redirect: messages.Redirect) -> list[Event]:
+        membership = self._memberships.get(redirect.track)
+        if membership is None:
+            return []
+        membership.announce_at = math.inf  # not here; the next welcome joins again
+        return [redirect]
+
+    def _renewal(self, ttl_s: float, now: float) -> float:
+        if not ttl_s:
+            return math.inf
+        return now + ttl_s * (self._settings.ice_renew_at - 0.1 * self._random())
 
     def _next_announce(self, now: float) -> float:
         return now + self._heartbeat_s * (1.0 - self._settings.heartbeat_jitter * self._random())
 
-    def _relay(self, message: messages.Offer | messages.Answer | messages.Candidate) -> bool:
+    def _relay(self, message: messages.Message) -> bool:
         if self._is_ready:
             self._send(message)
         return self._is_ready

@@ -72,6 +72,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="TURN servers given to peers, with credentials; {host}: the host of the peer's request."
         ),
     ] = ()
+    min_listeners: Annotated[
+        int,
+        Meta(ge=0, description="Listeners connect with each other only from this many in a swarm; 0: always."),
+    ] = 0
     ice_loopback: Annotated[
         bool,
         Meta(description="Offer 127.0.0.1 as an ICE candidate, so that it works on one machine offline."),

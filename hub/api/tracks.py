@@ -90,6 +90,7 @@ async def show_track(request: web.Request) -> web.Response:
             "manifest_url": f"{addresses.gateway}/{entry.track_root}/manifest.json",
             "gateways": [addresses.gateway],
             "signal_url": addresses.signal,
+            "signal_urls": [addresses.signal],
         }
     )
 

@@ -206,6 +206,7 @@ def add_signalling(
         settings: for the data folder (swarm secret) and the STUN servers.
     """
     ice_servers = tuple(IceServer((url,)) for url in settings.stun_urls)
+    limits = limits or SignallingSettings(min_listeners=settings.min_listeners)
     server = SignallingServer(load_swarm_secret(settings.data), ice_servers, limits)
 
     async def drain(_app: web.Application) -> None:

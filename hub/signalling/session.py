@@ -63,6 +63,7 @@ class HubSession:
         self._candidates: dict[tuple[str, str], int] = {}
         self.session_id = session_id
         self.peer: str | None = None
+        self._role = messages.LISTENER
         deliver(messages.Challenge(nonce))
 
     @property
@@ -105,6 +106,7 @@ class HubSession:
         except (InvalidSignature, ValueError) as error:
             raise PeerFault("signature_bad", "The signature does not prove the peer id.") from error
         self.peer = hello.peer
+        self._role = hello.role
         self._proven(hello.peer)
         settings = self._settings
         self._deliver(
@@ -117,8 +119,10 @@ class HubSession:
             raise PeerFault("too_many_swarms", "This session is in too many swarms.")
         self._joined.add(join.track)
         want = min(join.want, self._settings.max_peers)
-        peers = self._swarms.join(join.track, self._me, join.share, want, self._deliver, times.steady)
-        self._deliver(messages.Peers(join.track, peers))
+        peers = self._swarms.join(
+            join.track, self._me, self._role, join.share, want, self._deliver, times.steady
+        )
+        self._deliver(messages.Peers(join.track, peers, self._swarms.listeners(join.track)))
 
     def _on_announce(self, announce: messages.Announce, times: Times) -> None:
         if not self._swarms.announce(announce.track, self._me, announce.share, times.steady):
@@ -128,6 +132,17 @@ class HubSession:
     def _on_leave(self, leave: messages.Leave, times: Times) -> None:
         self._joined.discard(leave.track)
         self._swarms.leave(leave.track, self._me)
+
+    def _on_report(self, report: messages.Report, times: Times) -> None:
+        if self._swarms.member(report.track, self._me) is None:
+            raise PeerFault("not_joined", "You are not in this swarm: join it first.")
+
+    def _on_ice(self, ice: messages.Ice, times: Times) -> None:
+        self._deliver(messages.IceServers(self._ice_servers))
+
+    def _on_offer_relay(self, offer: messages.OfferRelay, times: Times) -> None:
+        if self._role != messages.NODE:
+            raise PeerFault("not_a_node", "Only nodes offer a relay.")
 
     def _on_relayed(self, message: Relayed, times: Times) -> None:
         if message.sender != self._me:
@@ -167,4 +182,7 @@ _AFTER_HELLO: Mapping[type, Handler] = {
     messages.Offer: HubSession._on_relayed,
     messages.Answer: HubSession._on_relayed,
     messages.Candidate: HubSession._on_relayed,
+    messages.Report: HubSession._on_report,
+    messages.Ice: HubSession._on_ice,
+    messages.OfferRelay: HubSession._on_offer_relay,
 }

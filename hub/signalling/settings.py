@@ -25,6 +25,7 @@ class SignallingSettings:
     max_peers: int = MAX_PEERS  # protocol.md: at most 10 in one answer
     max_candidates: int = MAX_CANDIDATES  # trickled to one peer since the last offer or answer to it
     drain_spread_s: float = 5.0  # a drained hub's listeners come back over this long
+    min_listeners: int = 0  # DIGM_MIN_LISTENERS: below it listeners do not connect with each other
 
     def limits(self) -> dict[str, int]:
         """What `welcome` tells the peer."""
@@ -34,4 +35,5 @@ class SignallingSettings:
             "peers": self.max_peers,
             "swarms": self.max_swarms_per_session,
             "candidates": self.max_candidates,
+            "min_listeners": self.min_listeners,
         }

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from digm.signalling import Message, PeerJoined, PeerLeft, PeerShare
+from digm.signalling import LISTENER, Message, PeerJoined, PeerLeft, PeerShare
 from hub.signalling.metrics import MEMBERS, SWARMS
 
 Deliver = Callable[[Message], None]
@@ -27,6 +27,7 @@ class Member:
     share: float
     expires_at: float
     deliver: Deliver
+    role: str = LISTENER
     known: set[str] = field(default_factory=set)
 
 
@@ -44,7 +45,7 @@ class Swarms:
         self._swarms: dict[str, dict[str, Member]] = {}
 
     def join(
-        self, track: str, peer: str, share: float, want: int, deliver: Deliver, now: float
+        self, track: str, peer: str, role: str, share: float, want: int, deliver: Deliver, now: float
     ) -> tuple[PeerShare, ...]:
         """Enter a swarm, or ask it for more peers; those who are named hear of the newcomer.
 
@@ -53,15 +54,16 @@ class Swarms:
         """
         swarm = self._swarms.setdefault(track, {})
         before = swarm.get(peer)
-        member = Member(peer, share, now + self._presence_s, deliver, before.known if before else set())
+        known = before.known if before else set()
+        member = Member(peer, share, now + self._presence_s, deliver, role, known)
         swarm[peer] = member
         chosen = self._choose(swarm, peer, want)
         for other in chosen:
             if other.peer not in member.known:
-                other.deliver(PeerJoined(track, peer, share))
+                other.deliver(PeerJoined(track, peer, share, role))
             _introduce(member, other)
         self._count()
-        return tuple(PeerShare(other.peer, other.share) for other in chosen)
+        return tuple(PeerShare(other.peer, other.share, other.role) for other in chosen)
 
     def announce(self, track: str, peer: str, share: float, now: float) -> bool:
         """Renew a membership. False when there is none: it expired, join again."""
@@ -105,6 +107,10 @@ class Swarms:
     def size(self, track: str) -> int:
         """Members of one swarm."""
         return len(self._swarms.get(track, {}))
+
+    def listeners(self, track: str) -> int:
+        """Members of one swarm that are no nodes."""
+        return sum(member.role == LISTENER for member in self._swarms.get(track, {}).values())
 
     def _choose(self, swarm: dict[str, Member], newcomer: str, want: int) -> list[Member]:
         others = [member for name, member in swarm.items() if name != newcomer]

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from digm import signalling as messages
 from digm.errors import CallerFault, PeerFault
-from digm.signalling_client import HubFault, Ready, Refused, SignallingClient, SignatureWanted
+from digm.signalling_client import (
+    HubFault,
+    IceServersChanged,
+    Ready,
+    Refused,
+    SignallingClient,
+    SignatureWanted,
+)
 
 TRACK, ME, OTHER = "ab" * 32, "01" * 32, "02" * 32
 SDP = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n"
@@ -16,9 +23,9 @@ SDP = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=application 9 UDP/DT
 EXAMPLES = [
     messages.Challenge("cd" * 32),
     messages.Hello(ME, "ef" * 64, "0.1.0"),
-    messages.Welcome("s1", 45.0, (messages.IceServer(("turn:t.example",), "u", "c"),), {"peers": 10}),
+    messages.Welcome("s1", 45.0, (messages.IceServer(("turn:t.example",), "u", "c"),), {"peers": 10}, 600.0),
     messages.Join(TRACK, "token", 0.25, 4),
-    messages.Peers(TRACK, (messages.PeerShare(OTHER, 1.0),)),
+    messages.Peers(TRACK, (messages.PeerShare(OTHER, 1.0, messages.NODE),), 7),
     messages.Announce(TRACK, 1.0),
     messages.Leave(TRACK),
     messages.Offer(TRACK, ME, OTHER, SDP),
@@ -30,6 +37,11 @@ EXAMPLES = [
     messages.Error("token_bad", "No.", TRACK),
     messages.Error("message_type", "No."),
     messages.Bye("going_away", 2.5),
+    messages.Report(TRACK, OTHER, "wrong_hash"),
+    messages.Ice(),
+    messages.IceServers((messages.IceServer(("turn:t.example",), "u", "c"),), 600.0),
+    messages.Redirect(TRACK, "wss://other.example/signal"),
+    messages.OfferRelay(("turn:[2001:db8::1]:3478?transport=udp", "turns:relay.example:5349")),
 ]
 
 
@@ -96,6 +108,10 @@ OFFER, JOIN, CANDIDATE = EXAMPLES[7], EXAMPLES[3], EXAMPLES[9]
         (edited(CANDIDATE, candidate="a\r\nm=audio 9"), "candidate_bad"),
         (edited(CANDIDATE, candidate=5), "candidate_bad"),
         (edited(CANDIDATE, sdp_m_line_index=-1), "message_field"),
+        (edited(EXAMPLES[1], role="owner"), "message_field"),
+        (edited(EXAMPLES[20], urls=[]), "message_field"),
+        (edited(EXAMPLES[20], urls=["http://127.0.0.1/"]), "message_field"),
+        (edited(EXAMPLES[20], urls=["turn:a b"]), "message_field"),
     ],
 )
 def test_what_breaks_a_bound_is_refused_by_name(text, code):
@@ -162,7 +178,7 @@ def test_joins_wait_for_the_welcome_and_are_repeated_after_every_new_connection(
     client = ready_client()
     client.join(TRACK, "token", 0.0, 0.0)
     assert sent(client) == []
-    assert welcome(client) == [Ready("s1", EXAMPLES[2].ice_servers)]
+    assert welcome(client) == [Ready("s1", EXAMPLES[2].ice_servers, {"peers": 10})]
     assert sent(client) == [messages.Join(TRACK, "token", 0.0)]
     client.set_share(TRACK, 0.5)
     client.disconnected(5.0)
@@ -226,3 +242,32 @@ def test_a_hub_that_says_bye_is_given_the_time_it_asked_for():
     welcome(client)
     assert client.receive(messages.encode(EXAMPLES[15]), 0.0) == [EXAMPLES[15]]
     assert client.disconnected(10.0) >= 12.5
+
+
+def test_fresh_credentials_are_asked_for_before_the_old_ones_expire():
+    client = ready_client()
+    welcome(client)
+    deadline = client.next_deadline()
+    assert deadline is not None
+    assert 300 < deadline < 480.1
+    client.tick(deadline)
+    assert sent(client) == [messages.Ice()]
+    fresh = (messages.IceServer(("turn:t.example",), "u2", "c2"),)
+    answer = messages.encode(messages.IceServers(fresh, 600.0))
+    assert client.receive(answer, deadline) == [IceServersChanged(fresh)]
+    assert deadline + 300 < client.next_deadline() < deadline + 480.1
+
+
+def test_a_swarm_that_lives_elsewhere_is_joined_again_on_the_next_connection():
+    client = ready_client()
+    client.join(TRACK, "token", 0.0, 0.0)
+    welcome(client)
+    client.to_send()
+    redirect = messages.Redirect(TRACK, "wss://other.example/signal")
+    assert client.receive(messages.encode(redirect), 1.0) == [redirect]
+    client.tick(1_000.0)
+    assert messages.Announce(TRACK, 0.0) not in sent(client)
+    client.disconnected(1_001.0)
+    client.connected(1_002.0)
+    welcome(client, 1_002.0)
+    assert sent(client) == [messages.Join(TRACK, "token", 0.0)]

@@ -103,9 +103,9 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
 async def test_the_newcomer_learns_who_is_there_and_they_learn_of_the_newcomer(house: House) -> None:
     seed, page = await house.peer(), await house.peer()
-    assert await seed.enter(house.token(), share=1.0) == messages.Peers(TRACK.hex(), ())
+    assert await seed.enter(house.token(), share=1.0) == messages.Peers(TRACK.hex(), (), 1)
     answer = await page.enter(house.token())
-    assert answer == messages.Peers(TRACK.hex(), (messages.PeerShare(seed.id, 1.0),))
+    assert answer == messages.Peers(TRACK.hex(), (messages.PeerShare(seed.id, 1.0),), 2)
     assert await seed.event() == messages.PeerJoined(TRACK.hex(), page.id, 0.0)
 
 
