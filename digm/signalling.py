@@ -25,6 +25,7 @@ MAX_MESSAGE_BYTES = 65_536
 MAX_PEERS = fields.MAX_PEERS
 MAX_TOKEN_CHARS = 128
 MAX_TEXT_CHARS = fields.MAX_TEXT_CHARS
+MAX_ICE_SERVERS = fields.MAX_ICE_SERVERS
 LISTENER, NODE = "listener", "node"  # roles: a page that plays, a process that gives
 
 
