@@ -8,7 +8,10 @@ import pytest
 
 from digm import signalling
 from digm.fetch_plan import Failure, SchedulerSettings
+from digm.peer_choice import ChoiceSettings
+from digm.peer_exchange import ExchangeSettings
 from digm.peer_states import TRANSITIONS, SessionSettings
+from digm.upload_manners import MannersSettings
 from digm.wire import Reason, Type
 from hub.seeding.settings import SeedLimits
 from hub.signalling.settings import SignallingSettings
@@ -35,7 +38,18 @@ def test_every_code_that_a_peer_can_be_told_is_on_the_page() -> None:
     assert {code for code in raised if f"`{code}`" not in PAGE} == set()
 
 
-@pytest.mark.parametrize("numbers", [SignallingSettings, SessionSettings, SchedulerSettings, SeedLimits])
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        SignallingSettings,
+        SessionSettings,
+        ChoiceSettings,
+        ExchangeSettings,
+        MannersSettings,
+        SchedulerSettings,
+        SeedLimits,
+    ],
+)
 def test_every_number_is_on_the_page_with_its_value(numbers: type) -> None:
     rows = set(re.findall(r"^\| `(\w+)` \| ([\d.,]+) \|", PAGE, re.MULTILINE))
     stated = {(name, float(value.replace(",", ""))) for name, value in rows}
