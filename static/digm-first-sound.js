@@ -2,6 +2,7 @@
 // Python checks it, then into the media source, which Python takes over when it is up. Whatever goes wrong here is
 // not reported: the head start ends, and Python does it all again and says what is wrong.
 
+import { cachedChunk } from './digm-cache.js';
 import { chunkKey, concat, fromHex, hpkeOpen, isSigned, openChunk, sha256, toHex, treeRoot } from './digm-crypto.js';
 import { mediaSourceClass } from './digm-support.js';
 
@@ -75,8 +76,9 @@ export class FirstSound {
       const [, start] = rendition.fragments[chunk][0];
       const key = await chunkKey(grant, number, chunk);
       if (!key || start / rendition.timescale > AHEAD_S) return;
-      const data = await this.#fetch(`${details.gateways[0]}/${rendition.chunk_hashes[chunk]}`);
-      if (toHex(await sha256(data)) !== rendition.chunk_hashes[chunk]) return;
+      const name = rendition.chunk_hashes[chunk];
+      const data = await cachedChunk(name) ?? await this.#fetch(`${details.gateways[0]}/${name}`);
+      if (toHex(await sha256(data)) !== name) return;
       const isLast = chunk === rendition.chunk_hashes.length - 1;
       const sound = await openChunk(key, data, { rendition: number, chunk, isLast });
       if (this.#abort.signal.aborted) return;

@@ -1,8 +1,9 @@
-// <digm-player track="64 hex digits" [hub="https://…"] [preload="auto|none"]>: an audio element whose bytes come
-// from peers. It mirrors HTMLMediaElement (play, pause, currentTime, duration, paused, ended, buffered, volume,
-// muted, readyState and their events) and adds `stats` and the event `digm-error` ({code, message}).
+// <digm-player track="64 hex digits" [hub="https://…"] [preload="auto|none"] [cache-mib="1024"]>: an audio element
+// whose bytes come from peers. It mirrors HTMLMediaElement (play, pause, currentTime, duration, paused, ended, buffered,
+// volume, muted, readyState and their events) and adds `stats` and the event `digm-error` ({code, message}).
 // Python (web/) finds, checks, unlocks and feeds the audio; this file shows the player at once and keeps out of the way.
 
+import { forgetEverything, limitCache } from './digm-cache.js';
 import { FirstSound } from './digm-first-sound.js';
 import { PlayerError, begin } from './digm-head-start.js';
 import { connectMediaSession } from './digm-media-session.js';
@@ -117,6 +118,11 @@ export class DigmPlayer extends HTMLElement {
     this.#audio.pause();
   }
 
+  /** Forget what was kept of all tracks on this device, for this site. @returns {Promise<void>} */
+  forgetEverything() {
+    return forgetEverything();
+  }
+
   /** @param {number} seconds */
   #seek(seconds) {
     const end = this.duration;
@@ -131,6 +137,7 @@ export class DigmPlayer extends HTMLElement {
     if (!TRACK.test(this.track)) {
       return this.#fail('bad_track', 'This player was given no track: its name is 64 hexadecimal digits.');
     }
+    if (this.hasAttribute('cache-mib')) limitCache(Number(this.getAttribute('cache-mib')));
     const generation = ++this.#generation;
     const source = new (mediaSourceClass())();
     this.#audio.disableRemotePlayback = true; // ManagedMediaSource asks for it

@@ -3,6 +3,7 @@
 // not work (another build, a browser that refuses it), the same modules are loaded from a zip of byte code.
 
 import assets from './dist/assets.js';
+import { cachedChunk, heldChunks, keepChunk } from './digm-cache.js';
 import { openFrames } from './digm-crypto.js';
 
 const DIST = new URL('./dist/', import.meta.url);
@@ -69,7 +70,7 @@ async function start(onProgress, first) {
     pyodide = await loadPyodide({ ...common, stdLibURL: new URL(assets.bundle, DIST).href });
     pythonStart.path = 'bundle';
   }
-  pyodide.registerJsModule('digm_page', { openFrames });
+  pyodide.registerJsModule('digm_page', { cachedChunk, heldChunks, keepChunk, openFrames });
   const boot = pyodide.pyimport('web.boot');
   // A snapshot restores the same random state for every visitor.
   boot.reseed(crypto.getRandomValues(new Uint8Array(32)));

@@ -244,6 +244,32 @@ def _no_ed25519() -> Unavailable:
     )
 
 
+# -- what this browser keeps (static/digm-cache.js); never raises: where nothing can be kept, nothing is there
+
+
+async def held_chunks(hashes: Sequence[bytes]) -> list[bool]:
+    """Which of these chunks are kept here; none of them is read."""
+    from digm_page import heldChunks
+
+    return (await heldChunks(to_js([name.hex() for name in hashes]))).to_py()
+
+
+async def cached_chunk(name: bytes) -> JsBytes | None:
+    """A chunk that was kept, its hash compared again; None when it is not there or not right any more."""
+    from digm_page import cachedChunk
+
+    data = await cachedChunk(name.hex())
+    return JsBytes(data) if data else None
+
+
+async def keep_chunk(name: bytes, data: JsBytes) -> tuple[bool, list[bytes]]:
+    """Keep a verified chunk. Returns whether it is kept, and the names of those that had to go for it."""
+    from digm_page import keepChunk
+
+    result = await keepChunk(name.hex(), data.view)
+    return bool(result.isKept), [bytes.fromhex(evicted) for evicted in result.evicted]
+
+
 # -- WebRTC
 
 

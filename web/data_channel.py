@@ -52,6 +52,7 @@ class PeerLink:
         self._make_session = make_session
         self._channel: Any = None
         self._uploads: dict[int, JsBytes] = {}
+        self._loads: dict[int, asyncio.Task[None]] = {}
         self._waiting_candidates: list[Any] = []
         self._is_closed = False
         self._timer = Timer(self._on_time)
@@ -150,6 +151,8 @@ class PeerLink:
                     self._load(event)
                 case events.UploadDropped():
                     self._uploads.pop(event.request_id, None)
+                    if load := self._loads.pop(event.request_id, None):
+                        load.cancel()
                 case events.Closed():
                     self._owner.peer_event(self, event)
                     self.close(event.code)
@@ -157,13 +160,28 @@ class PeerLink:
                     self._owner.peer_event(self, event)
 
     def _load(self, wanted: events.UploadWanted) -> None:
-        assert self.session is not None
         data = self._owner.cache.get(wanted.rendition, wanted.chunk)
+        if data is not None:
+            self._give(wanted.request_id, data)
+        elif (wanted.rendition, wanted.chunk) in self._owner.cache:
+            self._loads[wanted.request_id] = asyncio.ensure_future(self._load_kept(wanted))
+        else:
+            self._give(wanted.request_id, None)
+
+    async def _load_kept(self, wanted: events.UploadWanted) -> None:
+        """From the disk: hashed again before anybody gets it."""
+        data = await self._owner.cache.load(wanted.rendition, wanted.chunk)
+        del self._loads[wanted.request_id]
+        self._give(wanted.request_id, data)
+        self.pump()
+
+    def _give(self, request_id: int, data: JsBytes | None) -> None:
+        assert self.session is not None
         if data is None:
-            self._handle(self.session.refuse(wanted.request_id, Reason.NOT_HELD))
+            self._handle(self.session.refuse(request_id, Reason.NOT_HELD))
             return
-        self._uploads[wanted.request_id] = data
-        self.session.upload_ready(wanted.request_id)
+        self._uploads[request_id] = data
+        self.session.upload_ready(request_id)
 
     def pump(self) -> None:
         """Send what the session has to say and what the channel has room for; keep its next deadline."""
@@ -201,6 +219,9 @@ class PeerLink:
                 if not isinstance(event, events.UploadDropped):
                     self._owner.peer_event(self, event)
         self._uploads.clear()
+        for load in self._loads.values():
+            load.cancel()
+        self._loads.clear()
         self._connection.close()
         self._owner.link_closed(self, code)
 

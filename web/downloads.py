@@ -41,7 +41,7 @@ class Downloads:
 
     Attributes:
         bytes_by_source: verified bytes, "peer" and "gateway".
-        origins: chunk -> "peer" or "gateway".
+        origins: chunk -> "peer", "gateway", or "cache" when it was here before the page was.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Downloads:
         on_trouble: Callable[[NoSource], None],
     ) -> None:
         self.bytes_by_source = {"peer": 0, "gateway": 0}
-        self.origins: dict[int, str] = {}
+        self.origins = dict.fromkeys(cache.held[rendition.id], "cache")
         self.swarm: Swarm | None = None
         self._rendition = rendition
         self._scheduler = scheduler
@@ -78,11 +78,19 @@ class Downloads:
             self._tasks = None
             self._timer.stop()
 
+    def lost(self, chunk: int) -> None:
+        """A chunk that was held is gone."""
+        self._scheduler.drop(chunk)
+        self.origins.pop(chunk, None)
+        self.poll()
+
     async def adopt(self, chunk: int, data: JsBytes) -> bool:
         """Let in a chunk of the head start, through the same gate. False: it is wrong."""
         if await browser.sha256(data) != self._rendition.chunk_hashes[chunk]:
             return False
-        self._let_in(chunk, data, "gateway")
+        # What was kept here is where the head start looks first.
+        if self.origins.get(chunk) != "cache":
+            self._let_in(chunk, data, "gateway")
         self._scheduler.hold(chunk)
         return True
 
@@ -236,8 +244,6 @@ class Downloads:
     def _let_in(self, chunk: int, data: JsBytes, origin: str) -> None:
         self.bytes_by_source[origin] += len(data)
         self.origins[chunk] = origin
-        for rendition, evicted in self._cache.put(self._rendition.id, chunk, data):
-            if rendition == self._rendition.id:
-                self._scheduler.drop(evicted)
+        self._cache.put(self._rendition.id, chunk, data)
         if self.swarm is not None:
             self.swarm.announce(self._rendition.id, chunk)

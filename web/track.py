@@ -108,10 +108,12 @@ class TrackStream:
         self.rendition = choose_rendition(manifest) if rendition is None else manifest.renditions[rendition]
         self.limits = Limits(manifest, self.rendition)
         self._cache = ChunkCache(manifest.renditions)
+        await self._cache.open()
         gateway = Gateway(list(details.gateways.to_py()))
         self._scheduler = Scheduler(
             chunk_spans(self.rendition),
             now_s(),
+            held=self._cache.held[self.rendition.id],
             has_gateway=bool(gateway),
             expects_peers=browser.has_peer_connections(),
         )
@@ -119,6 +121,7 @@ class TrackStream:
             self.rendition, self._scheduler, self._cache, gateway,
             on_chunk=self._on_chunk, on_trouble=lambda trouble: self._owner.track_in_trouble(self, trouble),
         )  # fmt: skip
+        self._cache.on_lost = self._on_lost
 
     async def adopt(self, chunks: list[Any]) -> None:
         """Go on from the head start: these chunks, from the first on, are in the source buffer already.
@@ -129,7 +132,7 @@ class TrackStream:
         for chunk, data in enumerate(chunks):
             if not await self.downloads.adopt(chunk, JsBytes(data)):
                 raise PeerFault("wrong_bytes", "The first part of this track is not what the artist published.")
-            self._taken.add(chunk)
+            self.taken(chunk)
 
     async def run(self) -> None:
         """Fetch, keep the keys fresh, be in the swarm; until cancelled."""
@@ -151,7 +154,8 @@ class TrackStream:
 
     async def sound(self, chunk: int, fragment: int) -> JsBytes | None:
         """Plaintext of a chunk from one of its fragments on; None while the chunk or its key is missing."""
-        key, data = self.limits.key_for(chunk), self._cache.get(self.rendition.id, chunk)
+        key = self.limits.key_for(chunk)
+        data = await self._cache.load(self.rendition.id, chunk) if key is not None else None
         if key is None or data is None:
             return None
         offset, _ = self.rendition.fragments[chunk][fragment]
@@ -159,8 +163,9 @@ class TrackStream:
 
     def taken(self, chunk: int) -> None:
         """A chunk went into the source buffer; the second time it is the cache that gave it."""
-        if chunk in self._taken:
+        if chunk in self._taken or self.downloads.origins.get(chunk) == "cache":
             self._cache_bytes += self.rendition.chunk_bytes(chunk)
+            self._owner.track_stats(self)
         self._taken.add(chunk)
 
     def stats(self) -> dict[str, Any]:
@@ -234,6 +239,10 @@ class TrackStream:
         self.downloads.peer_event(peer, event)
         if isinstance(event, events.PeerReady | events.Closed):
             self._owner.track_stats(self)
+
+    def _on_lost(self, rendition: int, chunk: int) -> None:
+        if rendition == self.rendition.id:
+            self.downloads.lost(chunk)
 
     def _on_chunk(self, _chunk: int) -> None:
         self._owner.track_changed(self)

@@ -37,7 +37,7 @@ def blog(stack: Stack, recordings: dict[str, Recording]) -> Iterator[str]:
 
 
 async def test_the_widget_plays_in_a_sandboxed_frame_on_another_origin(
-    blog: str, player_page: PlayerPage
+    blog: str, stack: Stack, player_page: PlayerPage
 ) -> None:
     requested: list[str] = []
     player_page.page.on("request", lambda request: requested.append(request.url))
@@ -51,3 +51,7 @@ async def test_the_widget_plays_in_a_sandboxed_frame_on_another_origin(
     state = await player_page.until_time(2)
     assert state["errors"] == []
     assert player_page.crashes == []
+    kept = await player_page.view.evaluate(
+        f"async () => (await import('{stack.url}/static/digm-cache.js')).cacheState()"
+    )
+    assert kept == {"bytes": 0, "limit": 0, "isPersistent": False}, "an opaque origin has memory only"
