@@ -86,6 +86,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     try:
         port = await listen(runner, settings.host, settings.port)
         log.info("hub_listening", host=settings.host, port=port)
+        # What there is now stays: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         await stop.wait()
     finally:

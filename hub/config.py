@@ -72,6 +72,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="TURN servers given to peers, with credentials; {host}: the host of the peer's request."
         ),
     ] = ()
+    hubs: Annotated[
+        tuple[str, ...],
+        Meta(description="URLs of all hubs that share the swarms, this one's DIGM_PUBLIC_URL among them."),
+    ] = ()
+    sessions_per_address: Annotated[
+        int, Meta(ge=1, description="Signalling connections that one address may have at once.")
+    ] = 250
     min_listeners: Annotated[
         int,
         Meta(ge=0, description="Listeners connect with each other only from this many in a swarm; 0: always."),
@@ -115,6 +122,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             resolve(name, port)
         for name in ("public_url", "gateway_url", "signal_url"):
             resolve(name, _checked_url(name, getattr(self, name)))
+        resolve("hubs", tuple(_checked_url("hubs", url) for url in self.hubs))
+        if self.hubs and self.public_url not in self.hubs:
+            raise _bad("hubs", "DIGM_PUBLIC_URL, by which the others know this hub, is not among them")
         _check_ice_urls("stun_urls", self.stun_urls, ("stun:", "stuns:"))
         _check_ice_urls("turn_urls", self.turn_urls, ("turn:", "turns:"))
         if not self.signal_url:

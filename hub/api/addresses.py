@@ -22,11 +22,16 @@ _HOST = re.compile(
 
 @dataclass(frozen=True)
 class Addresses:
-    """Absolute URLs without a trailing slash."""
+    """Absolute URLs without a trailing slash.
+
+    Attributes:
+        hubs: all hubs that share the swarms, if there are several.
+    """
 
     hub: str
     gateway: str
     client: str
+    hubs: tuple[str, ...] = ()
 
     @property
     def signal(self) -> str:
@@ -37,6 +42,11 @@ class Addresses:
     def sockets(self) -> str:
         """The hub's origin for WebSockets; `connect-src 'self'` does not cover it in every browser."""
         return "ws" + self.hub.removeprefix("http")
+
+    @property
+    def other_sockets(self) -> tuple[str, ...]:
+        """The same of the other hubs, to which a player may be sent."""
+        return tuple("ws" + hub.removeprefix("http") for hub in self.hubs if hub != self.hub)
 
     @property
     def host(self) -> str:
@@ -57,7 +67,12 @@ def addresses_of(request: web.Request, settings: Settings) -> Addresses:
         parts = urlsplit(hub)
         name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
         gateway = f"{'https' if settings.gateway_cert else parts.scheme}://{name}:{settings.gateway_port}"
-    return Addresses(hub, gateway, client)
+    return Addresses(hub, gateway, client, settings.hubs)
+
+
+def client_address(request: web.Request, settings: Settings) -> str:
+    """The address of whoever sent the request, as far as proxies are trusted to tell it."""
+    return _as_seen(request, settings)[2]
 
 
 def dialled_host(request: web.Request, settings: Settings) -> str:

@@ -20,6 +20,7 @@ STATUS_BY_CODE = {
     "cover_not_found": 404,
     "grant_refused": 403,
     "too_many_requests": 429,
+    "too_many_sessions": 429,
     "body_too_large": 413,
     "body_too_slow": 408,
 }

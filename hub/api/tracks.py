@@ -11,6 +11,7 @@ from digm.ids import from_hex, is_hex_id
 from hub.api.addresses import Addresses, addresses_of, dialled_host
 from hub.metrics import GRANTS
 from hub.services import SERVICES, off_loop
+from hub.signalling import SIGNALLING
 from hub.signalling.tokens import swarm_token
 from hub.storage.catalogue import TrackEntry
 
@@ -90,7 +91,7 @@ async def show_track(request: web.Request) -> web.Response:
             "manifest_url": f"{addresses.gateway}/{entry.track_root}/manifest.json",
             "gateways": [addresses.gateway],
             "signal_url": addresses.signal,
-            "signal_urls": [addresses.signal],
+            "signal_urls": request.app[SIGNALLING].homes.signal_urls(entry.track_root) or [addresses.signal],
         }
     )
 

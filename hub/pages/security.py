@@ -11,13 +11,14 @@ def content_security_policy(addresses: Addresses, is_embeddable: bool) -> str:
     for MediaSource.
     """
     own = f"'self' {addresses.hub}"
+    sockets = " ".join((addresses.sockets, *addresses.other_sockets))
     directives = {
         "default-src": "'none'",
         "script-src": f"{own} 'wasm-unsafe-eval'",
         "style-src": own,
         "img-src": f"{own} blob:",
         "font-src": own,
-        "connect-src": f"{own} {addresses.sockets} {addresses.gateway} data:",
+        "connect-src": f"{own} {sockets} {addresses.gateway} data:",
         "media-src": "blob:",
         "worker-src": own,
         "manifest-src": own,

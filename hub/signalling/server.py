@@ -1,225 +1,280 @@
-"""`GET /signal`: the sockets around hub.signalling.session. Mounted on the hub's application.
-
-Each socket has a reader, which is slowed down to the session's rate instead of dropping what it says, and a
-writer behind a bounded queue: a socket that does not read is closed, and nobody waits for it.
-"""
+"""`GET /signal` and all sessions behind it. Mounted on the hub's application."""
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import random
 import secrets
 import time
 from collections.abc import AsyncIterator
 
 import structlog
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSCloseCode, hdrs, web
 
+from digm.errors import DigmError
 from digm.ids import short
-from digm.signalling import MAX_MESSAGE_BYTES, SUBPROTOCOL, Bye, IceServer, Message, encode
+from digm.signalling import SUBPROTOCOL, Bye, IceServer, encode
 from digm.token_bucket import TokenBucket
+from hub.api.addresses import client_address
 from hub.config import Settings
-from hub.signalling.metrics import SESSIONS, SLOW
-from hub.signalling.session import HubSession, Times
+from hub.relay.credentials import load_relay_secret
+from hub.relay.ice_servers import ice_servers
+from hub.signalling.addresses import AddressLimits
+from hub.signalling.bus import LocalBus
+from hub.signalling.connection import REPLACED, SignalConnection
+from hub.signalling.homes import Homes
+from hub.signalling.metrics import SESSIONS, TURNED_AWAY
+from hub.signalling.presence import LocalPresence
+from hub.signalling.session import HubSession, Surroundings
 from hub.signalling.settings import SignallingSettings
-from hub.signalling.swarms import Swarms
 from hub.signalling.tokens import load_swarm_secret
 
 log = structlog.get_logger()
-
-REPLACED = 4001  # the same peer connected again
-FAULTY = WSCloseCode.POLICY_VIOLATION
+_HANDSHAKE_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
+_ROUNDS = 25  # sockets are looked at in so many groups, so that no second has to do all of it
 
 
 class SignallingServer:
-    """All sessions of one hub process."""
+    """All sessions of one hub process.
 
-    def __init__(
-        self, secret: bytes, ice_servers: tuple[IceServer, ...], limits: SignallingSettings | None = None
-    ) -> None:
-        self.limits = limits or SignallingSettings()
-        self.swarms = Swarms(self.limits.presence_s, random.SystemRandom())
-        self._secret = secret
-        self._ice_servers = ice_servers
-        self._sockets: dict[str, _Socket] = {}  # by session id
-        self._by_peer: dict[str, _Socket] = {}
+    Args:
+        settings: data folder (swarm and relay secrets), proxies, ICE servers, hubs.
+        limits: others than those that the settings say, for tests.
+    """
+
+    def __init__(self, settings: Settings, limits: SignallingSettings | None = None) -> None:
+        self.limits = limits or SignallingSettings(
+            min_listeners=settings.min_listeners, sessions_per_address=settings.sessions_per_address
+        )
+        self.presence = LocalPresence(random.Random(secrets.randbits(64)))
+        self.homes = Homes(settings.hubs, settings.public_url or "")
+        self._settings = settings
+        self._relay_secret = load_relay_secret(settings.data)
+        self._bus = LocalBus()
+        self._addresses = AddressLimits(self.limits)
+        self._rounds: list[set[SignalConnection]] = [set() for _ in range(_ROUNDS)]
+        self._by_peer: dict[str, SignalConnection] = {}
+        self._swarm_buckets: dict[str, TokenBucket] = {}
+        self._count = 0
+        self._all_gone = asyncio.Event()
         self._is_draining = False
+        self._around = Surroundings(
+            self.presence,
+            self._bus,
+            self.limits,
+            load_swarm_secret(settings.data),
+            self.homes.elsewhere,
+            self._ice_servers,
+            self._swarm_bucket,
+            self._relay_offered,
+            time.time,
+        )
+
+    # -- sockets
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """One connection from its upgrade to its end."""
-        if self._is_draining or len(self._sockets) >= self.limits.max_sessions:
-            raise web.HTTPServiceUnavailable(headers={"Retry-After": "5"})
-        response = web.WebSocketResponse(
-            protocols=[SUBPROTOCOL],
-            max_msg_size=MAX_MESSAGE_BYTES,
-            heartbeat=self.limits.ping_s,
-            compress=False,  # costs 40-60 % of the throughput and shares nothing between messages worth it
-        )
-        if SUBPROTOCOL not in request.headers.get("Sec-WebSocket-Protocol", ""):
-            raise web.HTTPBadRequest(text=f"This endpoint speaks the WebSocket subprotocol {SUBPROTOCOL}.")
-        await response.prepare(request)
-        socket = _Socket(self, request, response)
-        self._sockets[socket.session.session_id] = socket
-        SESSIONS.inc()
+        """Upgrade a connection; from then on it is a SignalConnection's and aiohttp is done with it."""
+        accept = _accepted_key(request)
+        if self._is_draining or self._count >= self.limits.max_sessions:
+            TURNED_AWAY.labels("full").inc()
+            raise web.HTTPServiceUnavailable(headers={hdrs.RETRY_AFTER: "5"})
         try:
-            await socket.run()
-        finally:
-            SESSIONS.dec()
-            del self._sockets[socket.session.session_id]
-            if self._by_peer.get(socket.session.peer or "") is socket:
-                del self._by_peer[socket.session.peer or ""]
-            socket.session.end()
-            log.info("signal_session_closed", peer_id=short(socket.session.peer or ""), code=socket.close_code)
+            address = self._addresses.admit(client_address(request, self._settings))
+        except DigmError as error:
+            TURNED_AWAY.labels(error.code).inc()
+            raise
+        response = web.StreamResponse(
+            status=101,
+            headers={
+                hdrs.UPGRADE: "websocket",
+                hdrs.CONNECTION: "upgrade",
+                hdrs.SEC_WEBSOCKET_ACCEPT: accept,
+                hdrs.SEC_WEBSOCKET_PROTOCOL: SUBPROTOCOL,
+            },
+        )
+        socket = SignalConnection(self, self.limits, address, request.headers.get(hdrs.HOST, "")[:256])
+        try:
+            await response.prepare(request)
+            transport = _take_over(request)
+        except BaseException:
+            self._addresses.release(address)
+            raise
+        self._count += 1
+        self._rounds[self._count % _ROUNDS].add(socket)
+        SESSIONS.inc()
+        transport.set_protocol(socket)
+        socket.connection_made(transport)
         return response
 
-    def open_session(self, socket: "_Socket") -> HubSession:
+    def open_session(self, socket: SignalConnection) -> HubSession:
         """The protocol's half for a socket."""
         return HubSession(
-            self.swarms,
-            self.limits,
-            self._secret,
-            self._ice_servers,
+            self._around,
             secrets.token_hex(8),
             secrets.token_hex(32),
+            socket.address.group,
+            socket.host,
             socket.deliver,
             lambda peer: self._proven(peer, socket),
         )
 
-    async def expire(self) -> None:
-        """End memberships that nobody renews, for as long as the hub runs."""
-        while True:
-            await asyncio.sleep(self.limits.presence_s / 10)
-            if count := self.swarms.expire(time.monotonic()):
-                log.info("memberships_expired", count=count)
+    def closed(self, socket: SignalConnection) -> None:
+        """A socket's transport is gone."""
+        for sockets in self._rounds:
+            sockets.discard(socket)
+        self._count -= 1
+        SESSIONS.dec()
+        self._addresses.release(socket.address)
+        peer = socket.session.peer or ""
+        if self._by_peer.get(peer) is socket:
+            del self._by_peer[peer]
+        socket.session.end()
+        if not self._count:
+            self._all_gone.set()
+        log.info("signal_session_closed", peer_id=short(peer), code=socket.close_code)
+
+    def _proven(self, peer: str, socket: SignalConnection) -> None:
+        before = self._by_peer.get(peer)
+        self._by_peer[peer] = socket
+        socket.proven()
+        if before is not None:
+            before.close(REPLACED)
+        log.info("signal_session_opened", peer_id=short(peer), sessions=self._count)
+
+    # -- what goes on meanwhile
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Pings, presence and the other hubs, for as long as the hub runs."""
+        async with self.homes.watching(self.limits.probe_s, self._homes_changed), asyncio.TaskGroup() as tasks:
+            work = [
+                tasks.create_task(self._look_after_sockets(), name="signal-pings"),
+                tasks.create_task(self._look_after_swarms(), name="signal-expire"),
+            ]
+            yield
+            for task in work:
+                task.cancel()
 
     async def drain(self) -> None:
         """Tell everybody when to come back, and close."""
         self._is_draining = True
-        spread_s = self.limits.drain_spread_s
-        async with asyncio.TaskGroup() as group:
-            for socket in list(self._sockets.values()):
-                socket.deliver(Bye("going_away", round(0.5 + random.uniform(0, spread_s), 2)))
-                group.create_task(socket.close(WSCloseCode.GOING_AWAY), name="signal-drain")
+        for socket in self._sockets():
+            bye = Bye("going_away", round(0.5 + random.uniform(0, self.limits.drain_spread_s), 2))
+            socket.deliver(encode(bye).encode())
+            socket.close(WSCloseCode.GOING_AWAY)
+        if self._count:
+            self._all_gone.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.limits.close_timeout_s * 2):
+                    await self._all_gone.wait()
 
-    def _proven(self, peer: str, socket: "_Socket") -> None:
-        before = self._by_peer.get(peer)
-        self._by_peer[peer] = socket
-        if before is not None:
-            before.stop(REPLACED)
-        log.info("signal_session_opened", peer_id=short(peer), sessions=len(self._sockets))
+    def expire(self, now: float) -> int:
+        """End the memberships that nobody renews. Returns how many."""
+        late = self.presence.expired(now)
+        for track, peer in late:
+            self.presence.leave(track, peer)
+        for track in [track for track in self._swarm_buckets if not self.presence.members(track)]:
+            del self._swarm_buckets[track]
+        return len(late)
+
+    async def _look_after_sockets(self) -> None:
+        while True:
+            for sockets in self._rounds:
+                await asyncio.sleep(self.limits.ping_s / _ROUNDS)
+                now = time.monotonic()
+                for socket in list(sockets):
+                    socket.look(now)
+
+    async def _look_after_swarms(self) -> None:
+        while True:
+            await asyncio.sleep(self.limits.presence_s / 10)
+            if count := self.expire(time.monotonic()):
+                log.info("memberships_expired", count=count)
+
+    def _homes_changed(self) -> None:
+        """Send the members of swarms whose home is back there, spread over some seconds."""
+        loop = asyncio.get_running_loop()
+        for view in self.presence.views():
+            if self.homes.elsewhere(view.track) is None:
+                continue
+            for peer in self.presence.members(view.track):
+                loop.call_later(random.uniform(0, self.limits.move_spread_s), self._move, view.track, peer)
+
+    def _move(self, track: str, peer: str) -> None:
+        url, socket = self.homes.elsewhere(track), self._by_peer.get(peer)
+        if url is not None and socket is not None:
+            socket.session.move(track, url)
+
+    # -- what sessions ask for
+
+    def _ice_servers(self, session: str, host: str) -> tuple[tuple[IceServer, ...], int]:
+        return ice_servers(self._settings, self._relay_secret, session, time.time(), asked_host=host)
+
+    def _swarm_bucket(self, track: str, now: float) -> TokenBucket:
+        bucket = self._swarm_buckets.get(track)
+        if bucket is None:
+            limits = self.limits
+            bucket = TokenBucket(limits.swarm_messages_per_s, limits.swarm_message_burst, now)
+            self._swarm_buckets[track] = bucket
+        return bucket
+
+    def _relay_offered(self, peer: str, urls: tuple[str, ...]) -> None:
+        log.info("relay_offered", peer_id=short(peer), urls=len(urls))
+
+    def _sockets(self) -> list[SignalConnection]:
+        return [socket for sockets in self._rounds for socket in sockets]
 
 
-class _Socket:
-    """One WebSocket: its queue, its reader, its writer."""
+def _accepted_key(request: web.Request) -> str:
+    """Check the upgrade (RFC 6455 §4.2); the answer to its key."""
+    headers = request.headers
+    protocols = [name.strip() for name in headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").split(",")]
+    if SUBPROTOCOL not in protocols:
+        raise web.HTTPBadRequest(text=f"This endpoint speaks the WebSocket subprotocol {SUBPROTOCOL}.")
+    key = headers.get(hdrs.SEC_WEBSOCKET_KEY, "").strip()
+    is_upgrade = (
+        "websocket" in headers.get(hdrs.UPGRADE, "").lower()
+        and "upgrade" in headers.get(hdrs.CONNECTION, "").lower()
+        and headers.get(hdrs.SEC_WEBSOCKET_VERSION, "") == "13"
+        and len(key) == 24
+    )
+    if not is_upgrade:
+        raise web.HTTPBadRequest(text="This is not the handshake of a WebSocket.")
+    return base64.b64encode(hashlib.sha1(key.encode() + _HANDSHAKE_GUID).digest()).decode()
 
-    def __init__(self, server: SignallingServer, request: web.Request, response: web.WebSocketResponse) -> None:
-        limits = server.limits
-        self._request = request
-        self._limits = limits
-        self._response = response
-        self._outgoing: asyncio.Queue[Message | None] = asyncio.Queue()
-        self._bucket = TokenBucket(limits.messages_per_s, limits.message_burst, time.monotonic())
-        self._is_stopping = False
-        self._ended = asyncio.Event()
-        self.close_code: int | None = None
-        self.session = server.open_session(self)
 
-    def deliver(self, message: Message) -> None:
-        """Queue a message; a peer that does not read is closed instead of waited for."""
-        if self._is_stopping:
-            return
-        if self._outgoing.qsize() >= self._limits.outgoing_limit:
-            SLOW.inc()
-            self.stop(WSCloseCode.TRY_AGAIN_LATER)
-            return
-        self._outgoing.put_nowait(message)
+def _take_over(request: web.Request) -> asyncio.Transport:
+    """Take the connection away from aiohttp, which forgets it and frees what it kept for it.
 
-    def stop(self, code: int) -> None:
-        """Close after what is queued already has been written."""
-        if not self._is_stopping:
-            self._is_stopping = True
-            self.close_code = code
-            self._outgoing.put_nowait(None)
+    Raises:
+        ConnectionResetError: the client has gone meanwhile.
+    """
+    protocol, transport = request.protocol, request.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError("The client went away during the handshake.")
+    protocol.transport = None
+    protocol.connection_lost(None)
+    return transport
 
-    async def close(self, code: int) -> None:
-        """`stop`, and wait until the socket is closed, but not for long."""
-        self.stop(code)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.close_timeout_s):
-                await self._ended.wait()
 
-    async def run(self) -> None:
-        """Until either side closes."""
-        writer = asyncio.create_task(self._write(), name="signal-writer")
-        try:
-            await self._read()
-            self.stop(WSCloseCode.OK)
-            await writer
-        finally:
-            writer.cancel()
-            self.close_code = self._response.close_code or self.close_code
-            self._ended.set()
-
-    async def _read(self) -> None:
-        timeout_s: float | None = self._limits.hello_timeout_s
-        while not self._is_stopping:
-            try:
-                frame = await self._response.receive(timeout_s)
-            except TimeoutError:
-                self.stop(FAULTY)
-                return
-            if frame.type is WSMsgType.BINARY:
-                self.stop(WSCloseCode.UNSUPPORTED_DATA)
-            if frame.type is not WSMsgType.TEXT:
-                return
-            await self._pace()
-            self.session.receive(frame.data, Times(time.monotonic(), time.time()))
-            if self.session.is_over:
-                self.stop(FAULTY)
-            if self.session.peer is not None:
-                timeout_s = None  # from here on the pings notice when it is gone
-
-    async def _pace(self) -> None:
-        now = time.monotonic()
-        while not self._bucket.take(1, now):
-            await asyncio.sleep(self._bucket.ready_at(1, now) - now)
-            now = time.monotonic()
-
-    async def _write(self) -> None:
-        try:
-            while (message := await self._outgoing.get()) is not None:
-                async with asyncio.timeout(self._limits.send_timeout_s):
-                    await self._response.send_str(encode(message))
-            async with asyncio.timeout(self._limits.send_timeout_s):
-                await self._response.close(code=self.close_code or WSCloseCode.OK)
-        except (ConnectionError, TimeoutError):
-            self._is_stopping = True
-            if transport := self._request.transport:
-                transport.abort()
+SIGNALLING: web.AppKey[SignallingServer] = web.AppKey("signalling", SignallingServer)
 
 
 def add_signalling(
     app: web.Application, settings: Settings, limits: SignallingSettings | None = None
 ) -> SignallingServer:
-    """Mount `/signal` on the hub's application, with its start and its drain.
-
-    Args:
-        settings: for the data folder (swarm secret) and the STUN servers.
-    """
-    ice_servers = tuple(IceServer((url,)) for url in settings.stun_urls)
-    limits = limits or SignallingSettings(min_listeners=settings.min_listeners)
-    server = SignallingServer(load_swarm_secret(settings.data), ice_servers, limits)
+    """Mount `/signal` on the hub's application, with its start and its drain."""
+    server = app[SIGNALLING] = SignallingServer(settings, limits)
 
     async def drain(_app: web.Application) -> None:
         await server.drain()
 
-    async def expiring(_app: web.Application) -> AsyncIterator[None]:
-        task = asyncio.create_task(server.expire(), name="signal-expire")
-        yield
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    async def running(_app: web.Application) -> AsyncIterator[None]:
+        async with server.running():
+            yield
 
     app.router.add_get("/signal", server.handle)
     app.on_shutdown.append(drain)
-    app.cleanup_ctx.append(expiring)
+    app.cleanup_ctx.append(running)
     return server

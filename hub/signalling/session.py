@@ -14,65 +14,124 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from digm import signalling as messages
 from digm.errors import PeerFault
 from digm.ids import from_hex
-from hub.signalling.metrics import MESSAGES, REFUSED
+from digm.token_bucket import TokenBucket
+from hub.signalling import fast_lane
+from hub.signalling.bus import Bus, Deliver
+from hub.signalling.metrics import MESSAGES, REDIRECTS, REFUSED, REPORTS
+from hub.signalling.presence import Member, Presence
 from hub.signalling.settings import SignallingSettings
-from hub.signalling.swarms import Deliver, Swarms
 from hub.signalling.tokens import check_swarm_token
 
-Relayed = messages.Offer | messages.Answer | messages.Candidate
+IceServers = tuple[messages.IceServer, ...]
+REPORT_CODES = frozenset({"wrong_hash", "garbage", "flood", "lies", "silent"})
+MAX_CANDIDATE_PAIRS = 64  # other peers whose candidates of this session are counted
 
 
 @dataclass(frozen=True)
-class Times:
-    """`steady` for presence, `unix` for the expiry of tokens; both in seconds."""
+class Surroundings:
+    """What all sessions of a hub share.
 
-    steady: float
-    unix: float
+    Attributes:
+        home: the `/signal` address of the hub where a swarm lives; None: here.
+        ice_servers: for a session id and the host it dialled: the servers, and for how many seconds.
+        swarm_bucket: how much may be relayed in a swarm.
+        relay_offered: a node's TURN server: (peer id, urls).
+        unix_now: for what expires on the calendar.
+    """
+
+    presence: Presence
+    bus: Bus
+    settings: SignallingSettings
+    swarm_secret: bytes
+    home: Callable[[str], str | None]
+    ice_servers: Callable[[str, str], tuple[IceServers, int]]
+    swarm_bucket: Callable[[str, float], TokenBucket]
+    relay_offered: Callable[[str, tuple[str, ...]], None]
+    unix_now: Callable[[], float]
 
 
 class HubSession:
     """One peer's session.
 
     Args:
-        session_id: random, for logs and the peer.
+        session_id: random, for logs, TURN and the peer.
         nonce: 64 hex digits, fresh for this connection.
+        network: whom limits on addresses are for.
+        host: the Host header of the peer's request.
         deliver: puts a message on this session's socket, without waiting.
         proven: called with the peer id when it is proven, before `welcome`.
     """
 
+    __slots__ = (
+        "_around", "_candidates", "_deliver", "_faults", "_host", "_joined", "_network", "_nonce", "_proven",
+        "_role", "owes", "peer", "session_id",
+    )  # fmt: skip
+
     def __init__(
         self,
-        swarms: Swarms,
-        settings: SignallingSettings,
-        secret: bytes,
-        ice_servers: tuple[messages.IceServer, ...],
+        around: Surroundings,
         session_id: str,
         nonce: str,
+        network: str,
+        host: str,
         deliver: Deliver,
         proven: Callable[[str], None],
     ) -> None:
-        self._swarms = swarms
-        self._settings = settings
-        self._secret = secret
-        self._ice_servers = ice_servers
+        self._around = around
         self._nonce = nonce
+        self._network = network
+        self._host = host
         self._deliver = deliver
         self._proven = proven
         self._faults = 0
-        self._joined: set[str] = set()
+        self._role = messages.LISTENER
+        self._joined: dict[str, TokenBucket] = {}
         self._candidates: dict[tuple[str, str], int] = {}
         self.session_id = session_id
         self.peer: str | None = None
-        self._role = messages.LISTENER
-        deliver(messages.Challenge(nonce))
+        self.owes: TokenBucket | None = None
+        self._say(messages.Challenge(nonce))
 
     @property
     def is_over(self) -> bool:
         """Too many faults, or the hello was wrong: close the socket."""
-        return self._faults > self._settings.faults_allowed
+        return self._faults > self._around.settings.faults_allowed
 
-    def receive(self, text: str, times: Times) -> None:
-        """Take one text message."""
+    def receive(self, data: bytes | bytearray, now: float) -> None:
+        """Take one text message.
+
+        `owes` is set to the swarm's bucket when that is empty: the next message should wait for it.
+
+        Raises:
+            UnicodeDecodeError: the text is not UTF-8; the connection cannot go on (RFC 6455 §8.1).
+        """
+        message = fast_lane.decode(data) if self.peer else None
+        if message is None or not self._took_fast(message, now):
+            self._receive_slowly(data.decode(), now)
+
+    def _took_fast(self, message: fast_lane.Relayed | fast_lane.Announce, now: float) -> bool:
+        """Deal with a message in which nothing is wrong. False: nothing was done, ask the ordinary way."""
+        bucket = self._joined.get(message.track)
+        if bucket is None:
+            return False
+        presence, peer = self._around.presence, self.peer or ""
+        if isinstance(message, fast_lane.Announce):
+            if not presence.renew(message.track, peer, message.share, now + self._around.settings.presence_s):
+                return False
+            MESSAGES["announce"] += 1
+            return True
+        recipient = message.recipient
+        if message.sender != peer or recipient == peer or presence.member(message.track, recipient) is None:
+            return False
+        if presence.member(message.track, peer) is None or not self._may_relay(message):
+            return False
+        if not bucket.take(1, now):
+            self.owes = bucket
+        self._around.bus.send((recipient,), fast_lane.encode(message))
+        MESSAGES[_FAST_NAMES[type(message)]] += 1
+        return True
+
+    def _receive_slowly(self, text: str, now: float) -> None:
         track = None
         try:
             message = messages.decode_from_peer(text)
@@ -81,91 +140,132 @@ class HubSession:
             handler = handlers.get(type(message))
             if handler is None:
                 raise PeerFault("message_out_of_turn", "This message cannot come now.")
-            handler(self, message, times)
-            MESSAGES.labels(messages.SCHEMA[type(message)][0]).inc()
+            handler(self, message, now)
+            MESSAGES[messages.SCHEMA[type(message)][0]] += 1
         except PeerFault as fault:
             # Who cannot prove who they are gets no second try on this connection.
-            self._faults += 1 if self.peer else self._settings.faults_allowed + 1
+            self._faults += 1 if self.peer else self._around.settings.faults_allowed + 1
             REFUSED.labels(fault.code).inc()
-            self._deliver(messages.Error(fault.code, fault.message, track))
+            self._say(messages.Error(fault.code, fault.message, track))
 
     def end(self) -> None:
         """The socket is gone: leave every swarm."""
-        if self.peer is not None:
+        # A newer connection of the same peer may have joined meanwhile: leave it its place.
+        if self.peer is not None and self._around.bus.detach(self.peer, self._deliver):
             for track in self._joined:
-                member = self._swarms.member(track, self.peer)
-                # A newer connection of the same peer may have joined meanwhile: leave it its place.
-                if member and member.deliver is self._deliver:
-                    self._swarms.leave(track, self.peer)
+                self._leave(track)
         self._joined.clear()
 
-    def _on_hello(self, hello: messages.Hello, times: Times) -> None:
+    def move(self, track: str, url: str) -> None:
+        """The swarm lives elsewhere from now on. Nobody is told that we left: they will come too."""
+        if self._joined.pop(track, None) and self.peer is not None:
+            self._around.presence.leave(track, self.peer)
+            REDIRECTS.inc()
+            self._say(messages.Redirect(track, url))
+
+    def _on_hello(self, hello: messages.Hello, now: float) -> None:
         try:
             key = Ed25519PublicKey.from_public_bytes(from_hex(hello.peer))
             key.verify(bytes.fromhex(hello.signature), messages.hello_message(self._nonce))
         except (InvalidSignature, ValueError) as error:
             raise PeerFault("signature_bad", "The signature does not prove the peer id.") from error
         self.peer = hello.peer
+        self._nonce = ""
         self._role = hello.role
+        self._around.bus.attach(hello.peer, self._deliver)
         self._proven(hello.peer)
-        settings = self._settings
-        self._deliver(
-            messages.Welcome(self.session_id, settings.heartbeat_s, self._ice_servers, settings.limits())
-        )
+        settings = self._around.settings
+        servers, ttl_s = self._around.ice_servers(self.session_id, self._host)
+        welcome = messages.Welcome(self.session_id, settings.heartbeat_s, servers, settings.limits(), ttl_s)
+        self._say(welcome)
 
-    def _on_join(self, join: messages.Join, times: Times) -> None:
-        check_swarm_token(self._secret, from_hex(join.track), join.token, times.unix)
-        if join.track not in self._joined and len(self._joined) >= self._settings.max_swarms_per_session:
+    def _on_join(self, join: messages.Join, now: float) -> None:
+        around, settings = self._around, self._around.settings
+        check_swarm_token(around.swarm_secret, from_hex(join.track), join.token, around.unix_now())
+        if (home := around.home(join.track)) is not None:
+            REDIRECTS.inc()
+            self._say(messages.Redirect(join.track, home))
+            return
+        if join.track not in self._joined and len(self._joined) >= settings.max_swarms_per_session:
             raise PeerFault("too_many_swarms", "This session is in too many swarms.")
-        self._joined.add(join.track)
-        want = min(join.want, self._settings.max_peers)
-        peers = self._swarms.join(
-            join.track, self._me, self._role, join.share, want, self._deliver, times.steady
-        )
-        self._deliver(messages.Peers(join.track, peers, self._swarms.listeners(join.track)))
+        bucket = self._joined[join.track] = around.swarm_bucket(join.track, now)
+        if not bucket.take(1, now):
+            self.owes = bucket
+        member = Member(self._me, self._role, join.share, self._network, now + settings.presence_s)
+        entrance = around.presence.enter(join.track, member, min(join.want, settings.max_peers))
+        shares = tuple(messages.PeerShare(m.peer, m.share, m.role) for m in entrance.chosen)
+        self._say(messages.Peers(join.track, shares, entrance.listeners))
+        if entrance.newly_met:
+            joined = messages.PeerJoined(join.track, self._me, join.share, self._role)
+            around.bus.send((m.peer for m in entrance.newly_met), messages.encode(joined).encode())
 
-    def _on_announce(self, announce: messages.Announce, times: Times) -> None:
-        if not self._swarms.announce(announce.track, self._me, announce.share, times.steady):
-            self._joined.discard(announce.track)
+    def _on_announce(self, announce: messages.Announce, now: float) -> None:
+        expires_at = now + self._around.settings.presence_s
+        if not self._around.presence.renew(announce.track, self._me, announce.share, expires_at):
+            self._joined.pop(announce.track, None)
             raise PeerFault("not_joined", "You are not in this swarm: join it first.")
 
-    def _on_leave(self, leave: messages.Leave, times: Times) -> None:
-        self._joined.discard(leave.track)
-        self._swarms.leave(leave.track, self._me)
+    def _on_leave(self, leave: messages.Leave, now: float) -> None:
+        self._joined.pop(leave.track, None)
+        self._leave(leave.track)
 
-    def _on_report(self, report: messages.Report, times: Times) -> None:
-        if self._swarms.member(report.track, self._me) is None:
-            raise PeerFault("not_joined", "You are not in this swarm: join it first.")
+    def _on_report(self, report: messages.Report, now: float) -> None:
+        me = self._member(report.track)
+        if report.peer == self._me:
+            raise PeerFault("peer_not_here", "The peer is not in this swarm.")
+        REPORTS.labels(report.code if report.code in REPORT_CODES else "other").inc()
+        # Only those who were introduced to it count: a stranger cannot know how it behaves.
+        if report.peer in me.known:
+            self._around.presence.report(report.track, report.peer, self._network)
 
-    def _on_ice(self, ice: messages.Ice, times: Times) -> None:
-        self._deliver(messages.IceServers(self._ice_servers))
+    def _on_ice(self, ice: messages.Ice, now: float) -> None:
+        servers, ttl_s = self._around.ice_servers(self.session_id, self._host)
+        self._say(messages.IceServers(servers, ttl_s))
 
-    def _on_offer_relay(self, offer: messages.OfferRelay, times: Times) -> None:
+    def _on_offer_relay(self, offer: messages.OfferRelay, now: float) -> None:
         if self._role != messages.NODE:
             raise PeerFault("not_a_node", "Only nodes offer a relay.")
+        self._around.relay_offered(self._me, offer.urls)
 
-    def _on_relayed(self, message: Relayed, times: Times) -> None:
+    def _on_relayed(self, message: messages.Offer | messages.Answer | messages.Candidate, now: float) -> None:
         if message.sender != self._me:
             raise PeerFault("not_you", "`from` is not the peer id of this session.")
-        if self._swarms.member(message.track, self._me) is None:
-            raise PeerFault("not_joined", "You are not in this swarm: join it first.")
-        recipient = self._swarms.member(message.track, message.recipient)
+        self._member(message.track)
+        recipient = self._around.presence.member(message.track, message.recipient)
         if recipient is None or message.recipient == self._me:
             raise PeerFault("peer_not_here", "The peer is not in this swarm.")
-        self._count_candidates(message)
-        recipient.deliver(message)
-
-    def _count_candidates(self, message: Relayed) -> None:
-        pair = (message.track, message.recipient)
-        if not isinstance(message, messages.Candidate):
-            self._candidates.pop(pair, None)
-            return
-        count = self._candidates.get(pair, 0) + 1
-        if count > self._settings.max_candidates:
+        if not self._may_relay(message):
             raise PeerFault("too_many_candidates", "That is more candidates than one connection has.")
+        if not (bucket := self._joined[message.track]).take(1, now):
+            self.owes = bucket
+        self._around.bus.send((message.recipient,), messages.encode(message).encode())
+
+    def _may_relay(self, message: Any) -> bool:
+        """Count the candidates of a connection; an offer or an answer begins a new one."""
+        pair = (message.track, message.recipient)
+        if not isinstance(message, messages.Candidate | fast_lane.Candidate):
+            self._candidates.pop(pair, None)
+            return True
+        count = self._candidates.get(pair, 0) + 1
+        if count > self._around.settings.max_candidates:
+            return False
         self._candidates[pair] = count
-        if len(self._candidates) > self._settings.max_swarms_per_session:
+        if len(self._candidates) > MAX_CANDIDATE_PAIRS:
             del self._candidates[next(iter(self._candidates))]
+        return True
+
+    def _member(self, track: str) -> Member:
+        member = self._around.presence.member(track, self._me)
+        if member is None or track not in self._joined:
+            raise PeerFault("not_joined", "You are not in this swarm: join it first.")
+        return member
+
+    def _leave(self, track: str) -> None:
+        if knew := self._around.presence.leave(track, self._me):
+            self._around.bus.send(knew, messages.encode(messages.PeerLeft(track, self._me)).encode())
+
+    def _say(self, message: messages.Message) -> None:
+        self._deliver(messages.encode(message).encode())
 
     @property
     def _me(self) -> str:
@@ -173,7 +273,8 @@ class HubSession:
         return self.peer
 
 
-Handler = Callable[[HubSession, Any, Times], None]
+Handler = Callable[[HubSession, Any, float], None]
+_FAST_NAMES = {fast_lane.Offer: "offer", fast_lane.Answer: "answer", fast_lane.Candidate: "candidate"}
 _BEFORE_HELLO: Mapping[type, Handler] = {messages.Hello: HubSession._on_hello}
 _AFTER_HELLO: Mapping[type, Handler] = {
     messages.Join: HubSession._on_join,

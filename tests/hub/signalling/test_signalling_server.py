@@ -70,6 +70,9 @@ class House:
     def token(self, track: bytes = TRACK, seconds: int = 60) -> str:
         return swarm_token(self.secret, track, int(time.time()) + seconds)
 
+    def size(self, track: bytes = TRACK) -> int:
+        return len(self.signalling.presence.members(track.hex()))
+
     async def socket(self) -> aiohttp.ClientWebSocketResponse:
         url = self.server.make_url("/signal")
         return await self.session.ws_connect(url, protocols=[SUBPROTOCOL])
@@ -134,7 +137,7 @@ async def test_offer_answer_and_candidates_reach_exactly_the_peer_they_are_for(h
     seed.client.answer(TRACK.hex(), page.id, SDP)
     await seed.flush()
     assert await page.event() == messages.Answer(TRACK.hex(), seed.id, page.id, SDP)
-    assert house.signalling.swarms.size(TRACK.hex()) == 3
+    assert house.size() == 3
 
 
 async def test_who_leaves_or_vanishes_is_announced_to_those_who_knew_them(house: House) -> None:
@@ -144,7 +147,7 @@ async def test_who_leaves_or_vanishes_is_announced_to_those_who_knew_them(house:
     await seed.event()
     await page.socket.close()
     assert await seed.event() == messages.PeerLeft(TRACK.hex(), page.id)
-    assert house.signalling.swarms.size(TRACK.hex()) == 1
+    assert house.size() == 1
 
 
 @pytest.mark.parametrize(
@@ -161,7 +164,7 @@ async def test_no_swarm_opens_without_its_own_unexpired_token(house: House, make
     refused = await peer.enter(make_token(house))
     assert isinstance(refused, Refused)
     assert (refused.code, refused.track) == (code, TRACK.hex())
-    assert house.signalling.swarms.size(TRACK.hex()) == 0
+    assert house.size() == 0
 
 
 async def test_a_peer_that_cannot_prove_its_id_is_turned_away(house: House) -> None:
@@ -255,11 +258,12 @@ async def test_a_silent_stranger_is_closed(tmp_path: Path) -> None:
 async def test_presence_ends_without_announcements_and_lasts_with_them(house: House) -> None:
     peer = await house.peer()
     await peer.enter(house.token())
-    swarms, later = house.signalling.swarms, time.monotonic() + house.signalling.limits.presence_s
-    assert swarms.announce(TRACK.hex(), peer.id, 1.0, later)
-    assert swarms.expire(later + 1) == 0
-    assert swarms.expire(later + 2 * house.signalling.limits.presence_s) == 1
-    assert swarms.size(TRACK.hex()) == 0
+    presence_s = house.signalling.limits.presence_s
+    later = time.monotonic() + presence_s
+    assert house.signalling.presence.renew(TRACK.hex(), peer.id, 1.0, later + presence_s)
+    assert house.signalling.expire(later + 1) == 0
+    assert house.signalling.expire(later + 2 * presence_s) == 1
+    assert house.size() == 0
 
 
 async def test_a_peer_that_connects_again_replaces_its_old_connection_and_keeps_its_place(house: House) -> None:
@@ -273,7 +277,7 @@ async def test_a_peer_that_connects_again_replaces_its_old_connection_and_keeps_
     await new.enter(house.token())
     frame = await old.socket.receive(5)
     assert (frame.type, frame.data) == (aiohttp.WSMsgType.CLOSE, 4001)
-    assert house.signalling.swarms.size(TRACK.hex()) == 1
+    assert house.size() == 1
 
 
 async def test_a_flood_is_slowed_down_and_nobody_else_notices(tmp_path: Path) -> None:
