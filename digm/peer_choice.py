@@ -69,6 +69,7 @@ class _Acquaintance:
     named_by: dict[str, None] = field(default_factory=dict)
     failures: int = 0
     not_before: float = 0.0
+    rests_until: float = 0.0
     used_at: float = 0.0
 
 
@@ -110,14 +111,21 @@ class PeerChoice:
     def open_links(self) -> list[str]:
         return [peer for peer, known in self._peers.items() if known.standing is Standing.OPEN]
 
-    def told(self, peers: Iterable[str], now: float, by: str | None = None) -> None:
-        """The hub (`by` is None) or a neighbour named members of the swarm."""
+    def told(self, peers: Iterable[str], now: float, by: str | None = None, wait_s: float = 0.0) -> None:
+        """The hub (`by` is None) or a neighbour named members of the swarm.
+
+        Args:
+            wait_s: so long we leave it to them, if they are new to us, to meet us.
+        """
         for peer in peers:
             if peer == self._me or peer in self._banned:
                 continue
-            known = self._peers.get(peer) or self._add(peer)
+            known = self._peers.get(peer)
             if known is None:
-                continue
+                known = self._add(peer)
+                if known is None:
+                    continue
+                known.not_before = now + wait_s
             if by is None:
                 known.is_at_hub = True
                 if known.failures >= self._settings.attempts:  # it is said to be there: worth another try
@@ -164,7 +172,7 @@ class PeerChoice:
             grown_s = self._settings.retry_first_s * 2.0 ** (known.failures - 1)
             known.not_before = now + grown_s * (0.5 + self._random())
         else:
-            known.not_before = now + self._settings.rest_s
+            known.not_before = known.rests_until = now + self._settings.rest_s
 
     def ban(self, peer: str) -> None:
         """It gave wrong bytes: never again for this track."""
@@ -180,8 +188,8 @@ class PeerChoice:
         known = self._peers.get(peer)
         if peer == self._me or peer in self._banned:
             return False, None
-        if known is not None and known.failures == 0 and known.not_before > now:
-            return False, None  # it rests
+        if known is not None and known.rests_until > now:
+            return False, None
         if len([other for other in self.links if other != peer]) < self._settings.links_most:
             return True, None
         idle = self._most_idle(now)

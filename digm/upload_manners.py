@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from digm.token_bucket import TokenBucket
-from digm.wire import MAX_MESSAGE_BYTES
+from digm.wire import MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES
 
 
 @dataclass(frozen=True)
@@ -115,19 +115,17 @@ class Pacer:
         """What round trips allow; 0 is no limit."""
         return self._bucket.rate_per_s
 
-    def may_send(self, size: int, buffered_bytes: int, now: float) -> bool:
-        """Whether `size` bytes may go into a channel in which `buffered_bytes` wait; counts them if so."""
+    def has_room(self, buffered_bytes: int, now: float) -> bool:
+        """Whether one more message may go into a channel in which `buffered_bytes` wait."""
         self._look(buffered_bytes, now)
         if buffered_bytes and buffered_bytes >= self.allowed_buffer_bytes:
             return False
-        if not self._bucket.take(size, now):
-            return False
-        self._sent += size
-        return True
+        return self._bucket.ready_at(MAX_PAYLOAD_BYTES, now) <= now
 
-    def ready_at(self, size: int, now: float) -> float:
-        """When the rate allows `size` bytes more."""
-        return self._bucket.ready_at(size, now)
+    def sent(self, size: int, now: float) -> None:
+        """A piece went into the channel."""
+        self._bucket.take(size, now)
+        self._sent += size
 
     def round_trip(self, rtt_s: float, now: float) -> None:
         """A measured round trip; one every second or two is enough.

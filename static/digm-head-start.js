@@ -21,7 +21,7 @@ const SIGNAL_PROTOCOL = 'digm.signal.1';
  * @property {Promise<EarlySocket>} signal
  * @property {AbortController} abort ends all of it.
  * @property {() => Promise<any>} renew a fresh grant for the same key.
- * @property {() => EarlySocket} reconnect a new connection to the hub.
+ * @property {(address: string) => EarlySocket} connect a new connection to a hub of the track.
  */
 
 /**
@@ -35,17 +35,15 @@ export function begin(track, hub) {
   const address = `${hub}/api/tracks/${track}`;
   const details = askHub(address, { signal: ended });
   const keys = makeKeys();
-  let signalUrl = '';
-  details.then((found) => { signalUrl = found.signal_url; }, () => {});
   const headStart = {
     details,
     keys,
     manifest: details.then((found) => fetchManifest(found.manifest_url, ended)),
     grant: keys.then((pair) => askGrant(address, pair, ended)),
-    signal: details.then((found) => openSignal(found.signal_url, ended)),
+    signal: details.then((found) => openSignal(found.signal_urls[0], ended)),
     abort,
     renew: async () => askGrant(address, await keys, ended),
-    reconnect: () => openSignal(signalUrl, ended),
+    connect: (address) => openSignal(address, ended),
   };
   // Python awaits each of them, perhaps later: a failure before that is not an unhandled one.
   for (const promise of [details, keys, headStart.manifest, headStart.grant, headStart.signal]) promise.catch(() => {});

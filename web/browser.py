@@ -277,8 +277,93 @@ def has_peer_connections() -> bool:
     return hasattr(js, "RTCPeerConnection")
 
 
-def peer_connection(ice_servers: Sequence[dict[str, Any]]) -> Any:
-    return js.RTCPeerConnection.new(js_object(iceServers=list(ice_servers)))
+def peer_connection(ice_servers: Sequence[dict[str, Any]], *, is_relay_only: bool = False) -> Any:
+    """An RTCPeerConnection; relay only: it gathers no address of this machine."""
+    policy = "relay" if is_relay_only else "all"
+    return js.RTCPeerConnection.new(js_object(iceServers=list(ice_servers), iceTransportPolicy=policy))
+
+
+async def gathered_sdp(connection: Any, patience_s: float) -> str:
+    """The local description once its candidates are in it, or what there is of it by then."""
+    try:
+        async with asyncio.timeout(patience_s):
+            while connection.iceGatheringState != "complete":
+                await next_event(connection, "icegatheringstatechange")
+    except TimeoutError:
+        pass
+    return str(connection.localDescription.sdp)
+
+
+async def path_of(connection: Any) -> tuple[float | None, bool] | None:
+    """Round trip in seconds, and whether a relay carries it; None while there is no path."""
+    report = await connection.getStats()
+    entries = {}
+    for entry in report.values():
+        if entry.type in ("transport", "candidate-pair", "local-candidate", "remote-candidate"):
+            entries[entry.id] = entry
+    chosen = [getattr(e, "selectedCandidatePairId", None) for e in entries.values() if e.type == "transport"]
+    # Firefox has no transport report; it marks the pair itself.
+    chosen += [e.id for e in entries.values() if e.type == "candidate-pair" and getattr(e, "selected", False)]
+    pair = next((entries[id] for id in chosen if id in entries), None)
+    if pair is None:
+        return None
+    ends = [entries.get(pair.localCandidateId), entries.get(pair.remoteCandidateId)]
+    is_relayed = any(end is not None and end.candidateType == "relay" for end in ends)
+    rtt_s = getattr(pair, "currentRoundTripTime", None)
+    return (None if rtt_s is None else float(rtt_s)), is_relayed
+
+
+# -- the machine
+
+
+class Machine:
+    """What the browser says about the connection and the battery; where it says nothing, nothing is assumed.
+
+    Attributes:
+        saves_data: the visitor asked for less data.
+        is_metered: on a cellular connection.
+        battery: charge 0.0 to 1.0 while it is not charging; None otherwise.
+    """
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self.saves_data = False
+        self.is_metered = False
+        self.battery: float | None = None
+        self._on_change = on_change
+        self._subscriptions = Subscriptions()
+        self._network = getattr(js.navigator, "connection", None)
+        if self._network is not None:
+            self._subscriptions.on(self._network, "change", lambda _: self._look())
+            self._read_network()
+        self._finding = asyncio.ensure_future(self._find_battery())
+
+    def close(self) -> None:
+        self._finding.cancel()
+        self._subscriptions.close()
+
+    def _look(self) -> None:
+        self._read_network()
+        self._on_change()
+
+    def _read_network(self) -> None:
+        self.saves_data = bool(getattr(self._network, "saveData", False))
+        self.is_metered = getattr(self._network, "type", None) == "cellular"
+
+    async def _find_battery(self) -> None:
+        if not hasattr(js.navigator, "getBattery"):
+            return
+        try:
+            battery = await js.navigator.getBattery()
+        except JsException:  # a permissions policy forbids it, as in an embed
+            return
+
+        def read(_event: Any = None) -> None:
+            self.battery = None if battery.charging else float(battery.level)
+            self._on_change()
+
+        for event in ("levelchange", "chargingchange"):
+            self._subscriptions.on(battery, event, read)
+        read()
 
 
 def promise_error(fault: BaseException) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from digm import peer_events as events
 from digm import wire
 from digm.peer_session import PeerSession
+from digm.upload_manners import Pacer, UploadManners, Why
 from digm.wire import Reason
 from web import browser
 from web.browser import JsBytes, Subscriptions, now_s
@@ -18,22 +19,31 @@ from web.store import ChunkCache
 from web.timer import Timer
 
 CONNECT_TIMEOUT_S = 15.0
-LOW_WATER_BYTES = 131_072  # half of what the session lets pile up in the channel
+GATHERING_S = 2.0  # for a description that carries its candidates: host and STUN are there by then
+STALLED_S = 15.0  # a channel that is full and takes nothing: nobody reads at the other end
+HOLD_S = 1.0  # what we cannot give for our own playback's sake waits so long, then it is refused
+PATH_S = 2.0  # between two looks at the round trip, while bytes move
 
 
 class LinkOwner(Protocol):
     """Who is told what a peer does, and who carries its negotiation."""
 
     cache: ChunkCache
+    manners: UploadManners
 
     def peer_event(self, link: "PeerLink", event: events.Event) -> None: ...
     def link_closed(self, link: "PeerLink", code: str) -> None: ...
     def send_candidate(self, link: "PeerLink", candidate: Any) -> None: ...
-    def may_upload(self) -> bool: ...
+    def buffered_s(self) -> float | None: ...
 
 
 class PeerLink:
     """A connection with one peer.
+
+    Attributes:
+        is_offering: we made the offer.
+        given, taken: bytes of chunks.
+        rtt_s, is_relayed: of the path, once they are known.
 
     Args:
         peer: its id, 64 hex digits.
@@ -46,7 +56,11 @@ class PeerLink:
     ) -> None:
         self.peer = peer
         self.session: PeerSession | None = None
-        self.uploaded_bytes = 0
+        self.is_offering = False
+        self.given = 0
+        self.taken = 0
+        self.rtt_s: float | None = None
+        self.is_relayed = False
         self._connection = connection
         self._owner = owner
         self._make_session = make_session
@@ -55,6 +69,11 @@ class PeerLink:
         self._loads: dict[int, asyncio.Task[None]] = {}
         self._waiting_candidates: list[Any] = []
         self._is_closed = False
+        self._pacer = Pacer(now_s())
+        self._held_since: float | None = None
+        self._moved_at = now_s()
+        self._looking: asyncio.Task[None] | None = None
+        self._looked_at = 0
         self._timer = Timer(self._on_time)
         self._subscriptions = Subscriptions()
         self._subscriptions.on(connection, "icecandidate", self._on_candidate)
@@ -67,24 +86,40 @@ class PeerLink:
 
     # -- negotiation
 
-    async def offer(self) -> str:
-        """Open the channel from our side. Returns the SDP to send; candidates follow by themselves."""
+    async def offer(self, *, is_complete: bool = False) -> str:
+        """Open the channel from our side.
+
+        Args:
+            is_complete: wait for the candidates and put them into the SDP; otherwise they follow by themselves.
+        Returns:
+            The SDP to send.
+        """
+        self.is_offering = True
         options = browser.js_object(ordered=True, protocol=wire.LABEL)
         self._take(self._connection.createDataChannel(wire.LABEL, options))
         description = await self._connection.createOffer()
-        await self._connection.setLocalDescription(description)
-        return str(description.sdp)
+        return await self._described(description, is_complete)
 
-    async def answer(self, sdp: str) -> str:
+    async def answer(self, sdp: str, *, is_complete: bool = False) -> str:
         """Let the other side open the channel. Returns the SDP of the answer."""
         self._subscriptions.on(self._connection, "datachannel", lambda event: self._take(event.channel))
         await self.describe("offer", sdp)
         description = await self._connection.createAnswer()
+        return await self._described(description, is_complete)
+
+    async def _described(self, description: Any, is_complete: bool) -> str:
         await self._connection.setLocalDescription(description)
+        if is_complete:
+            return await browser.gathered_sdp(self._connection, GATHERING_S)
         return str(description.sdp)
 
     async def describe(self, kind: str, sdp: str) -> None:
-        """Take the remote description, then the candidates that came before it."""
+        """Take the remote description, then the candidates that came before it.
+
+        An answer to what is answered already, or was never offered, is not looked at.
+        """
+        if kind == "answer" and self._connection.signalingState != "have-local-offer":
+            return
         await self._connection.setRemoteDescription(browser.js_object(type=kind, sdp=sdp))
         waiting, self._waiting_candidates = self._waiting_candidates, []
         for candidate in waiting:
@@ -115,7 +150,7 @@ class PeerLink:
             return
         self._channel = channel
         channel.binaryType = "arraybuffer"
-        channel.bufferedAmountLowThreshold = LOW_WATER_BYTES
+        channel.bufferedAmountLowThreshold = self._pacer.allowed_buffer_bytes // 2
         self._subscriptions.on(channel, "open", lambda _: self._on_open())
         self._subscriptions.on(channel, "message", self._on_message)
         self._subscriptions.on(channel, "close", lambda _: self.close("channel_closed"))
@@ -127,6 +162,7 @@ class PeerLink:
         if self.session is None and not self._is_closed:
             self.session = self._make_session()
             self.pump()
+            self._looking = asyncio.ensure_future(self._look())
 
     def _on_message(self, event: Any) -> None:
         if self.session is None:
@@ -147,6 +183,9 @@ class PeerLink:
     def _handle(self, happened: list[events.Event]) -> None:
         for event in happened:
             match event:
+                case events.DataReceived():
+                    self.taken += len(event.payload)
+                    self._owner.peer_event(self, event)
                 case events.UploadWanted():
                     self._load(event)
                 case events.UploadDropped():
@@ -190,16 +229,46 @@ class PeerLink:
             return
         for message in session.to_send():
             channel.send(browser.js_bytes(message))
-        while self._owner.may_upload() and (piece := session.next_piece(channel.bufferedAmount, now_s())):
-            channel.send(self._message(piece))
-            self.uploaded_bytes += piece.end - piece.start
-            if piece.is_last:
-                self._uploads.pop(piece.request_id, None)
-                self._handle(session.tick(now_s()))
+        self._give(session, channel)
         deadline = session.next_deadline(now_s())
         # A channel that is full, or an upload that has to wait for our own playback, is looked at again a bit
         # later.
         self._timer.set(None if deadline is None else max(deadline, now_s() + 0.02))
+
+    def _give(self, session: PeerSession, channel: Any) -> None:
+        """Send pieces of chunks, as far as manners allow and there is room."""
+        now = now_s()
+        if not self._uploads:
+            self._moved_at = now
+            return
+        if not self._may_give(now):
+            return
+        while self._pacer.has_room(int(channel.bufferedAmount), now_s()) and (
+            piece := session.next_piece(int(channel.bufferedAmount), now_s())
+        ):
+            self._pacer.sent(piece.end - piece.start, now_s())
+            channel.send(self._message(piece))
+            self.given += piece.end - piece.start
+            self._moved_at = now
+            if piece.is_last:
+                self._uploads.pop(piece.request_id, None)
+                self._handle(session.tick(now_s()))
+        channel.bufferedAmountLowThreshold = self._pacer.allowed_buffer_bytes // 2
+        if now - self._moved_at > STALLED_S:
+            self.close("stalled")
+
+    def _may_give(self, now: float) -> bool:
+        """Own playback comes first: what was asked for waits a moment, then the peer hears that we are busy."""
+        if self._owner.manners.verdict(self._owner.buffered_s()) is not Why.OWN_PLAYBACK:
+            self._held_since = None
+            return True
+        if self._held_since is None:
+            self._held_since = now
+        if now - self._held_since > HOLD_S and self.session is not None:
+            for request_id in list(self._uploads):
+                del self._uploads[request_id]
+                self._handle(self.session.refuse(request_id, Reason.NO_SLOT))
+        return False
 
     def _message(self, piece: Any) -> Any:
         message = JsBytes.zeros(len(piece.header) + piece.end - piece.start)
@@ -207,11 +276,38 @@ class PeerLink:
         message.write(len(piece.header), self._uploads[piece.request_id][piece.start : piece.end])
         return message.view
 
+    def offer_rate(self, bytes_per_s: int, slots: int) -> None:
+        """Tell the peer what it may ask for; 0 stops it."""
+        if self.session is not None:
+            self._handle(self.session.offer_rate(bytes_per_s, slots))
+            self.pump()
+
+    async def _look(self) -> None:
+        """Watch the path while bytes move: longer round trips mean that we fill somebody's queue."""
+        while True:
+            await asyncio.sleep(PATH_S)
+            moved = self.given + self.taken
+            if moved == self._looked_at and self.rtt_s is not None:
+                continue
+            self._looked_at = moved
+            try:
+                path = await browser.path_of(self._connection)
+            except browser.BrowserError:
+                continue
+            if path is None:
+                continue
+            rtt_s, self.is_relayed = path
+            if rtt_s is not None:
+                self.rtt_s = rtt_s
+                self._pacer.round_trip(rtt_s, now_s())
+
     def close(self, code: str = "closed") -> None:
         """End it; the owner is told once."""
         if self._is_closed:
             return
         self._is_closed = True
+        if self._looking is not None:
+            self._looking.cancel()
         self._timer.stop()
         self._subscriptions.close()
         if self.session is not None:

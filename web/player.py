@@ -12,11 +12,11 @@ from digm.errors import DigmError
 from digm.scheduler import NoSource, Playback
 from web.browser import Subscriptions
 from web.feeder import BufferFull, Feeder
+from web.sharing import Sharing
 from web.track import HeadStartFailed, TrackStream
 from web.view import View
 
 FEED_AHEAD_S = 30.0  # Chromium's quota for audio is 12 MB: 35 s of 24 bit, 96 kHz
-UPLOAD_RESERVE_S = 3.0  # protocol.md: nothing is given away while less than this is buffered
 MEDIA_EVENTS = ("play", "pause", "playing", "waiting", "seeking", "seeked", "timeupdate", "ended")
 
 
@@ -65,6 +65,7 @@ class Player:
         self._is_contiguous = False
         self._stalls = 0
         self._has_played = False
+        self.sharing = Sharing(getattr(host, "sharing", None))
         self._missing: tuple[TrackStream, int] | None = None
 
     def start(self) -> None:
@@ -91,6 +92,7 @@ class Player:
             raise group from None
         finally:
             self._subscriptions.close()
+            self.sharing.close()
 
     async def _run(self) -> None:
         first = await self._host.firstSound.handOver() or None
@@ -182,11 +184,11 @@ class Player:
         if stream is self._current().stream:
             self._tell_stats()
 
-    def may_upload(self) -> bool:
+    def buffered_s(self) -> float | None:
         if self._audio.paused or self._next is None:
-            return True
+            return None
         end_s = self._feeder.buffered_end(self._audio.currentTime)
-        return end_s is not None and end_s - self._audio.currentTime >= UPLOAD_RESERVE_S
+        return 0.0 if end_s is None else float(end_s - self._audio.currentTime)
 
     def _tell_stats(self) -> None:
         self._view.stats(**self._current().stream.stats(), stalls=self._stalls)

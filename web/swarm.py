@@ -1,42 +1,56 @@
-"""The other listeners: the hub's signalling on one side, the peers' data channels on the other.
+"""The other listeners of one track: whom to meet, through the hub or through each other.
 
-digm.signalling_client and digm.peer_session hold the protocols. Peers that are connected stay when the hub goes
-away; the socket comes back by itself. Whoever joins offers; who is there already answers.
+digm.signalling_client, digm.peer_choice, digm.peer_exchange and digm.peer_session hold the protocols; this is
+the shell that joins them. Peers that are connected stay when the hub goes away, and introduce each other.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from digm import peer_events as events
 from digm import signalling as messages
-from digm.errors import CallerFault, Unavailable
+from digm.address_privacy import has_relay
 from digm.manifest import Manifest
+from digm.peer_choice import AskHub, Meet, Part, PeerChoice
+from digm.peer_exchange import Arrived, Forward, PeerExchange
 from digm.peer_session import PeerSession
-from digm.signalling_client import HubFault, Ready, Refused, SignallingClient, SignatureWanted
-from digm.wire import Reason
+from digm.peer_states import DEFAULT_SETTINGS, UNLIMITED_BYTES_PER_S
+from digm.signalling_client import Event, IceServersChanged, Ready, Refused, SignallingClient
+from digm.token_bucket import TokenBucket
+from digm.upload_manners import Why
+from digm.wire import Relay, RelayKind
 from web import browser
 from web.browser import now_s
 from web.data_channel import PeerLink, negotiate
+from web.hub_link import HubLink
+from web.links import Links
+from web.negotiation import Negotiation
+from web.sharing import Sharing
 from web.store import ChunkCache
 from web.timer import Timer
 
-MAX_LINKS = 10
-OFFERS = 4  # protocol.md: two to four peers are opened when the page loads
+SLOTS = DEFAULT_SETTINGS.upload_slots + DEFAULT_SETTINGS.upload_queue
+ANSWERS_PER_S = 1.0  # each costs a connection; more than ten at once are more than we keep
+ANSWER_BURST = 12.0
+NODE_S = 3.0  # so long a node that was named is expected to make its offer
+LATER_S = 10.0  # so long a newcomer has to make its offer, before we make one
+REJOIN_S = 40.0  # below the site's least number of listeners: look again, about as often as one announces
+REPORTED = frozenset({"wrong_hash", "claims_false", "data_out_of_order", "unexpected_data", "message_flood"})
 
 
-class Swarm:
+class Swarm(Links):
     """Everybody else who has or wants this track.
 
     Attributes:
-        on_expectation: told how many peers may be expected, each time the hub says so or goes away.
+        on_expectation: told how many peers may be expected, each time that it changes.
 
     Args:
         manifest: checked.
         cache: what we can give.
         on_event: told what a peer's session says: (peer id, event).
-        reconnect: opens a new socket to the hub.
-        may_upload: asked before every piece that is given away.
+        sharing: the listener's settings, and what the machine says.
+        buffered_s: what our own playback has ahead; None while it needs nothing.
         random: for jitter.
     """
 
@@ -46,237 +60,335 @@ class Swarm:
         cache: ChunkCache,
         on_event: Callable[[str, events.Event], None],
         *,
-        reconnect: Callable[[], Any],
-        may_upload: Callable[[], bool],
+        sharing: Sharing,
+        buffered_s: Callable[[], float | None],
         random: Callable[[], float],
     ) -> None:
+        super().__init__()
         self.cache = cache
-        self.may_upload = may_upload
+        self.manners = sharing.manners
+        self.buffered_s = buffered_s
+        self.on_expectation: Callable[[int], None] = lambda peers: None
         self._manifest = manifest
         self._root = manifest.track_root.hex()
         self._on_event = on_event
-        self._reconnect = reconnect
+        self._sharing = sharing
+        self._policy = sharing.policy
         self._random = random
-        self._links: dict[str, PeerLink] = {}
-        self._banned: set[str] = set()
         self._ice_servers: list[dict[str, Any]] = []
-        self._inbox: asyncio.Queue[str | None] = asyncio.Queue()
-        self._socket: Any = None
-        self._listener: Any = None
+        self._listeners = 0
+        self._site_least = 0
+        self._rejoin_at = 0.0
+        self._nodes_due = 0.0
+        self._expected: int | None = None
+        self._token = ""
+        self._me = ""
+        self._negotiation: Negotiation | None = None
         self._client: SignallingClient | None = None
+        self._hub: HubLink | None = None
         self._tasks: asyncio.TaskGroup | None = None
-        self._timer = Timer(self._on_time)
-        self._given_bytes = 0
-        self.on_expectation: Callable[[int], None] = lambda peers: None
+        self._choice = PeerChoice("", random=random)
+        self._exchange = PeerExchange("", random=random)
+        self._answers = TokenBucket(ANSWERS_PER_S, ANSWER_BURST, now_s())
+        self._timer = Timer(self._poll)
 
     # -- for the player
 
-    @property
-    def open_peers(self) -> int:
-        """How many peers can be asked now."""
-        return sum(link.is_open for link in self._links.values())
+    def members(self) -> list[str]:
+        """The listeners that we are, or are about to be, connected with, and ourselves."""
+        return [self._me] + [peer for peer in self._links if peer not in self._nodes]
 
-    @property
-    def uploaded_bytes(self) -> int:
-        return self._given_bytes + sum(link.uploaded_bytes for link in self._links.values())
+    def why_alone(self) -> str | None:
+        """Why no peers are met although the hub is there, for people; None when they are."""
+        if not self._policy.peers:
+            return "switched_off"
+        if self._policy.hide_address and not self._has_relay():
+            return "no_relay"
+        if self._listeners < self._least_listeners():
+            return "few_listeners"
+        return None
 
-    async def run(self, first_socket: Any, token: str) -> None:
-        """Be in the swarm until cancelled."""
+    async def run(self, first_socket: Any, token: str, urls: list[str], connect: Callable[[str], Any]) -> None:
+        """Be in the swarm until cancelled.
+
+        Args:
+            first_socket: to the first of `urls`, open or about to be.
+            token: of the swarm, as it comes with the grant.
+            urls: of the swarm's hubs.
+            connect: opens a socket to one of them.
+        """
+        self._token = token
         identity = await browser.ed25519_generate()
-        public_key = await browser.raw_public_key(identity)
-        self._client = SignallingClient(public_key.hex(), random=self._random)
-        self.renew(token)
+        me = self._me = (await browser.raw_public_key(identity)).hex()
+        self._client = SignallingClient(me, random=self._random)
+        self._choice = PeerChoice(me, random=self._random)
+        self._exchange = PeerExchange(me, random=self._random)
+        self._hub = HubLink(
+            self._client, identity, urls,
+            connect=connect, on_event=self._on_hub, on_lost=self._on_hub_lost,
+        )  # fmt: skip
+        self._negotiation = Negotiation(
+            self._manifest.track_root, identity, self._client,
+            flush=self._hub.flush, relay_to=self._relay_to, hides_address=lambda: self._policy.hide_address,
+        )  # fmt: skip
+        self._client.join(self._root, token, self._share(), now_s())
+        self._sharing.on_change(self._on_sharing)
+        self._on_sharing()
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                socket = first_socket
-                while True:
-                    await self._talk(self._client, socket, identity)
-                    self.on_expectation(len(self._links))
-                    wait_s = self._client.disconnected(now_s()) - now_s()
-                    await asyncio.sleep(max(0.0, wait_s))
-                    socket = self._reconnect()
+                self._tasks.create_task(self._hub.run(first_socket), name="hub")
         finally:
+            self._sharing.forget(self._on_sharing)
             self._close()
 
     def renew(self, token: str) -> None:
-        """Join, or go on with a fresh token before the old one expires."""
-        if self._client is not None:
-            self._client.join(self._root, token, self._share(), now_s())
-            self._flush()
-
-    def request(self, peer: str, rendition: int, chunk: int, first_frame: int, frame_count: int) -> int | None:
-        """Ask a peer. Returns the request id; None if it cannot be asked."""
-        link = self._links.get(peer)
-        if link is None or link.session is None:
-            return None
-        try:
-            request_id = link.session.request(
-                rendition, chunk, now_s(), first_frame=first_frame, frame_count=frame_count
-            )
-        except (Unavailable, CallerFault):
-            return None
-        link.pump()
-        return request_id
-
-    def cancel(self, peer: str, request_id: int) -> None:
-        link = self._links.get(peer)
-        if link is not None and link.session is not None:
-            link.session.cancel(request_id, now_s(), Reason.NO_LONGER_WANTED)
-            link.pump()
-
-    def free_slots(self, peer: str) -> int:
-        link = self._links.get(peer)
-        return link.session.free_slots if link is not None and link.session is not None else 0
+        """Go on with a fresh token before the old one expires."""
+        self._token = token
+        self._join()
 
     def announce(self, rendition: int, chunk: int) -> None:
-        """Tell everybody of a chunk that was verified."""
-        for link in list(self._links.values()):
-            if link.session is not None:
-                link.session.have(rendition, chunk)
-                link.pump()
+        super().announce(rendition, chunk)
         if self._client is not None:
             self._client.set_share(self._root, self._share())
 
     def ban(self, peer: str) -> None:
-        """A peer gave wrong bytes: it is left, and not met again for this track."""
-        self._banned.add(peer)
+        """A peer gave wrong bytes: it is left, not met again for this track, and the hub hears of it."""
+        self._choice.ban(peer)
+        self._report(peer, "wrong_hash")
         if link := self._links.get(peer):
             link.close("wrong_bytes")
 
-    # -- signalling
+    # -- the listener's settings
 
-    async def _talk(self, client: SignallingClient, socket: Any, identity: Any) -> None:
-        """One connection to the hub, from its first message to its end."""
-        self._socket = socket
-        self._inbox = asyncio.Queue()
-        inbox = self._inbox
-        self._listener = browser.lasting_proxy(
-            lambda text: inbox.put_nowait(text if isinstance(text, str) else None)
-        )
-        client.connected(now_s())
-        socket.listen(self._listener)
-        try:
-            while (text := await inbox.get()) is not None:
-                for event in client.receive(text, now_s()):
-                    if isinstance(event, HubFault):
-                        return
-                    await self._on_hub(client, event, identity)
-                self._flush()
-        finally:
-            socket.close()
-            self._listener.destroy()
-            self._socket = None
-            self._timer.stop()
+    def _on_sharing(self) -> None:
+        policy, self._policy = self._policy, self._sharing.policy
+        if policy.hide_address != self._policy.hide_address or not self._policy.peers:
+            for link in list(self._links.values()):  # what they are made of shows the address, or is not wanted
+                link.close("privacy")
+        is_sharing = self.manners.standing is Why.SHARING
+        rate = int(self.manners.bucket.rate_per_s) or UNLIMITED_BYTES_PER_S
+        for link in list(self._links.values()):
+            link.offer_rate(rate if is_sharing else 0, SLOTS if is_sharing else 0)
+        self._poll()
 
-    def _flush(self) -> None:
-        if self._client is None or self._socket is None:
-            return
-        for text in self._client.to_send():
-            self._socket.send(text)
-        self._timer.set(self._client.next_deadline())
+    def _least_listeners(self) -> int:
+        return max(self._policy.min_listeners, self._site_least)
 
-    def _on_time(self) -> None:
-        if self._client is not None:
-            self._client.tick(now_s())
-            self._flush()
+    def _has_relay(self) -> bool:
+        return has_relay(url for server in self._ice_servers for url in server["urls"])
 
-    async def _on_hub(self, client: SignallingClient, event: Any, identity: Any) -> None:
+    # -- the hub
+
+    def _on_hub(self, event: Event) -> None:
         match event:
-            case SignatureWanted():
-                client.signed(await browser.ed25519_sign(identity, event.message))
             case Ready():
                 self._ice_servers = [_ice_server(server) for server in event.ice_servers]
+                self._site_least = event.limits.get("min_listeners", 0)
+            case IceServersChanged():
+                self._ice_servers = [_ice_server(server) for server in event.ice_servers]
             case messages.Peers():
-                self._meet([item.peer for item in event.peers])
+                self._listeners = event.listeners
+                nodes = {item.peer for item in event.peers if item.role == messages.NODE}
+                self._nodes |= nodes
+                self._nodes_due = now_s() + NODE_S if nodes - self._links.keys() else 0.0
+                self._expected = self._expected or 0
+                self._choice.told([i.peer for i in event.peers if i.role != messages.NODE], now_s())
+            case messages.PeerJoined(peer=peer, role=role):
+                if role == messages.NODE:
+                    self._nodes.add(peer)
+                else:
+                    self._choice.told([peer], now_s(), wait_s=LATER_S)
+            case messages.PeerLeft(peer=peer):
+                self._choice.left(peer)
             case messages.Offer():
-                self._spawn(self._answer(event), "answer")
-            case messages.Answer():
-                if link := self._links.get(event.sender):
-                    self._spawn(negotiate(link.describe("answer", event.sdp), link), "describe")
+                self._on_offer(event.sender, event.sdp, via=None)
+            case messages.Answer(sender=sender, sdp=sdp):
+                self._on_answer(sender, sdp)
             case messages.Candidate():
                 self._on_candidate(event)
-            case Refused():
-                if event.track is not None:
-                    self.on_expectation(len(self._links))
+            case Refused() if event.track is not None:
+                self._listeners = 0
+                self._expected = self._expected or 0
+        self._poll()
 
-    def _meet(self, peers: list[str]) -> None:
-        """Offer to the peers that the hub named."""
-        new = [peer for peer in peers if peer not in self._links and peer not in self._banned]
-        for peer in new[: max(0, OFFERS - len(self._links))]:
-            self._spawn(self._offer(self._link(peer)), "offer")
-        self.on_expectation(len(self._links))
+    def _on_hub_lost(self) -> None:
+        self._nodes_due = 0.0
+        self._expected = self._expected or 0
+        self._poll()
 
-    async def _offer(self, link: PeerLink) -> None:
-        sdp = await negotiate(link.offer(), link)
-        if sdp is not None and self._client is not None:
-            self._client.offer(self._root, link.peer, sdp)
-            self._flush()
+    def _join(self) -> None:
+        if self._client is not None and self._hub is not None:
+            self._client.join(self._root, self._token, self._share(), now_s())
+            self._hub.flush()
 
-    async def _answer(self, offer: messages.Offer) -> None:
-        if offer.sender in self._banned or len(self._links) >= MAX_LINKS:
+    def _report(self, peer: str, code: str) -> None:
+        if code in REPORTED and self._client is not None and self._hub is not None:
+            self._client.report(self._root, peer, code)
+            self._hub.flush()
+
+    # -- meeting
+
+    def _poll(self) -> None:
+        """Meet, leave, introduce: whatever is due."""
+        if self._client is None or self._tasks is None or self._hub is None:
             return
-        if link := self._links.get(offer.sender):
-            if link.is_open:
+        now, is_there = now_s(), self._client.is_ready
+        deadlines = [self._exchange.next_deadline()]
+        if self.why_alone() is None:
+            for step in self._choice.poll(now, is_there, self.buffered_s() is not None):
+                self._do(step)
+            deadlines.append(self._choice.next_deadline(now, is_there))
+        elif is_there and self._policy.peers and self._least_listeners():
+            deadlines.append(self._look_again(now))
+        for peer, others in self._exchange.due(now):
+            if (link := self._links.get(peer)) and link.session is not None:
+                link.session.offer_peers(others)
+                link.pump()
+        if self._nodes_due > now:
+            deadlines.append(self._nodes_due)
+        self._tell_expectation(now)
+        ahead = [at for at in deadlines if at is not None]
+        self._timer.set(max(now + 0.05, min(ahead)) if ahead else None)
+
+    def _tell_expectation(self, now: float) -> None:
+        """Peers that are connected or on their way; nothing is known before the hub has answered."""
+        expected = len(self._links) + (self._nodes_due > now)
+        if self._expected is not None and (expected != self._expected or not expected):
+            self._expected = expected
+            self.on_expectation(expected)
+
+    def _look_again(self, now: float) -> float:
+        """Too few listeners to be met: ask how many there are, now and then."""
+        if now >= self._rejoin_at:
+            if self._rejoin_at:
+                self._join()
+            self._rejoin_at = now + REJOIN_S * (0.75 + 0.5 * self._random())
+        return self._rejoin_at
+
+    def _do(self, step: Meet | Part | AskHub) -> None:
+        assert self._negotiation is not None
+        match step:
+            case Meet(peer, via):
+                route = self._exchange.route(peer, via) if via else None
+                link = self._link(peer)
+                if via and route is None:
+                    link.close("negotiation_failed")
+                else:
+                    self._spawn(self._negotiation.offer(link, route), "offer")
+            case Part(peer, code):
+                if link_of := self._links.get(peer):
+                    link_of.close(code)
+            case AskHub():
+                self._join()
+
+    def _on_offer(self, sender: str, sdp: str, via: str | None) -> None:
+        """Somebody wants to connect; `via` is the neighbour that brought it, None for the hub."""
+        assert self._negotiation is not None
+        if self.why_alone() is not None or not self._answers.take(1, now_s()):
+            return
+        is_welcome, leaving = self._choice.accepts(sender, now_s())
+        before = self._links.get(sender)
+        if not is_welcome or (via is not None and before is not None and before.is_open):
+            return
+        if before is not None:
+            # Both offered: the greater id's offer stands.
+            if before.is_offering and not before.is_open and self._me > sender:
                 return
-            link.close("replaced")
-        link = self._link(offer.sender)
-        sdp = await negotiate(link.answer(offer.sdp), link)
-        if sdp is not None and self._client is not None:
-            self._client.answer(self._root, link.peer, sdp)
-            self._flush()
+            before.close("replaced" if before.is_open else "glare")
+        if leaving is not None and leaving in self._links:
+            self._links[leaving].close("idle")
+        self._spawn(self._negotiation.answer(self._link(sender), sdp, via), "answer")
+
+    def _on_answer(self, sender: str, sdp: str) -> None:
+        if link := self._links.get(sender):
+            self._spawn(negotiate(link.describe("answer", sdp), link), "describe")
 
     def _on_candidate(self, event: messages.Candidate) -> None:
-        link = self._links.get(event.sender)
-        if link is None or event.candidate is None:
+        if (link := self._links.get(event.sender)) and event.candidate is not None:
+            self._spawn(Negotiation.take_candidate(link, event), "candidate")
+
+    # -- introductions
+
+    def _on_relayed(self, via: str, message: Relay) -> None:
+        match self._exchange.relayed(via, message, now_s()):
+            case Forward(peer, forwarded):
+                self._relay_to(peer, forwarded)
+            case Arrived(neighbour, arrived):
+                self._spawn(self._take_relayed(neighbour, arrived), "introduction")
+
+    async def _take_relayed(self, via: str, message: Relay) -> None:
+        assert self._negotiation is not None
+        if not await self._negotiation.is_genuine(message):
             return
-        candidate = browser.js_object(
-            candidate=event.candidate, sdpMid=event.sdp_mid or "0", sdpMLineIndex=event.sdp_m_line_index or 0
-        )
-        self._spawn(link.add_candidate(candidate), "candidate")
+        if message.kind is RelayKind.OFFER:
+            self._on_offer(message.sender.hex(), message.sdp, via)
+        else:
+            self._on_answer(message.sender.hex(), message.sdp)
+
+    def _relay_to(self, peer: str, message: Relay) -> None:
+        link = self._links.get(peer)
+        if link is not None and link.session is not None:
+            link.session.relay(message)
+            link.pump()
+
+    # -- links
 
     def _link(self, peer: str) -> PeerLink:
-        link = PeerLink(peer, browser.peer_connection(self._ice_servers), self, self._session)
+        connection = browser.peer_connection(self._ice_servers, is_relay_only=self._policy.hide_address)
+        link = PeerLink(peer, connection, self, self._session)
         self._links[peer] = link
+        self._choice.connecting(peer, now_s())
         return link
 
     def _session(self) -> PeerSession:
-        return PeerSession(self._manifest.track_root, self._manifest.renditions, self.cache.held, now_s())
+        return PeerSession(
+            self._manifest.track_root, self._manifest.renditions, self.cache.held, now_s(),
+            bucket=self.manners.bucket, is_sharing=self.manners.standing is Why.SHARING,
+        )  # fmt: skip
 
-    def _spawn(self, coroutine: Any, name: str) -> None:
+    def peer_event(self, link: PeerLink, event: events.Event) -> None:
+        match event:
+            case events.PeerReady():
+                self._choice.opened(link.peer, now_s())
+                self._exchange.joined(link.peer, now_s(), is_listener=link.peer not in self._nodes)
+            case events.PeersOffered():
+                self._choice.told([peer.hex() for peer in event.peers], now_s(), by=link.peer)
+            case events.Relayed():
+                self._on_relayed(link.peer, event.message)
+            case events.RequestDone() | events.UploadWanted():
+                self._choice.used(link.peer, now_s())
+            case events.Closed(code=code, fault=fault) if fault is not None:
+                self._report(link.peer, code)
+        self._on_event(link.peer, event)
+        if isinstance(event, events.PeerReady | events.PeersOffered):
+            self._poll()
+
+    def link_closed(self, link: PeerLink, code: str) -> None:
+        self._given_before += link.given
+        if self._links.get(link.peer) is link:
+            del self._links[link.peer]
+            self._exchange.left(link.peer)
+            self._choice.closed(link.peer, code, now_s())
+            self._poll()
+
+    def send_candidate(self, link: PeerLink, candidate: Any) -> None:
+        """A candidate of ours, for a peer whose offer or answer goes through the hub."""
+        if self._negotiation is not None:
+            self._negotiation.send_candidate(link.peer, candidate)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, Any], name: str) -> None:
         assert self._tasks is not None
         self._tasks.create_task(coroutine, name=name)
 
     def _share(self) -> float:
-        fields = self.cache.held.values()
-        return max((sum(1 for _ in field) / field.count for field in fields), default=0.0)
-
-    # -- what links tell
-
-    def peer_event(self, link: PeerLink, event: events.Event) -> None:
-        self._on_event(link.peer, event)
-
-    def link_closed(self, link: PeerLink, code: str) -> None:
-        self._given_bytes += link.uploaded_bytes
-        if self._links.get(link.peer) is link:
-            del self._links[link.peer]
-
-    def send_candidate(self, link: PeerLink, candidate: Any) -> None:
-        if self._client is None:
-            return
-        if candidate and candidate.candidate:
-            index = int(candidate.sdpMLineIndex or 0)
-            self._client.candidate(
-                self._root, link.peer, str(candidate.candidate), str(candidate.sdpMid or "0"), index
-            )
-        else:
-            self._client.candidate(self._root, link.peer, None)
-        self._flush()
+        return max((field.share for field in self.cache.held.values()), default=0.0)
 
     def _close(self) -> None:
         self._timer.stop()
-        if self._client is not None:
+        self._tasks = None
+        if self._client is not None and self._hub is not None:
             self._client.leave(self._root)
-            self._flush()
+            self._hub.flush()
         for link in list(self._links.values()):
             link.close()
 

@@ -19,6 +19,7 @@ from web.browser import JsBytes, now_s
 from web.downloads import Downloads
 from web.gateway import Gateway
 from web.limits import Limits
+from web.sharing import Sharing
 from web.store import ChunkCache
 from web.swarm import Swarm
 
@@ -62,8 +63,10 @@ class TrackOwner(Protocol):
     def track_stats(self, stream: "TrackStream") -> None:
         """Numbers changed that people look at."""
 
-    def may_upload(self) -> bool:
-        """Asked before every piece that is given away."""
+    sharing: Sharing
+
+    def buffered_s(self) -> float | None:
+        """What can be played without a byte more; None while nothing is played, or all of it is there."""
         ...
 
 
@@ -176,12 +179,20 @@ class TrackStream:
             "peers": self.swarm.open_peers if self.swarm is not None else 0,
             "codec": rendition.config.codec,
             "uploaded": self.swarm.uploaded_bytes if self.swarm is not None else 0,
+            "links": self.swarm.links() if self.swarm is not None else [],
+            "sharing": self._sharing(),
             "origins": [
                 [rendition.chunk_start_s(chunk), rendition.chunk_end_s(chunk), origin]
                 for chunk, origin in sorted(self.downloads.origins.items())
                 if self.holds(chunk)
             ],
         }
+
+    def _sharing(self) -> dict[str, Any]:
+        """Whether this page gives, and whether it meets anybody, with the reasons."""
+        why = self._owner.sharing.why().value
+        alone = self.swarm.why_alone() if self.swarm is not None else "not_joined"
+        return {"on": why == "sharing" and alone is None, "why": why if alone is None else alone}
 
     # -- keys
 
@@ -218,16 +229,20 @@ class TrackStream:
 
     async def _join(self) -> None:
         """Meet the other listeners; without them the gateway does it alone."""
-        if not browser.has_peer_connections():
+        if not browser.has_peer_connections() or not self._owner.sharing.policy.peers:
+            self._on_swarm(0)
             return
+        details = await begun(self._begun.details)
         answer = await begun(self._begun.grant)
         self.swarm = self.downloads.swarm = Swarm(
             self.manifest, self._cache, self._on_peer,
-            reconnect=self._begun.reconnect, may_upload=self._owner.may_upload, random=random.random,
+            sharing=self._owner.sharing, buffered_s=self._owner.buffered_s, random=random.random,
         )  # fmt: skip
         self.swarm.on_expectation = self._on_swarm
         try:
-            await self.swarm.run(await begun(self._begun.signal), answer.swarm_token)
+            socket = await begun(self._begun.signal)
+            urls = list(details.signal_urls.to_py())
+            await self.swarm.run(socket, answer.swarm_token, urls, self._begun.connect)
         except* Unavailable:
             self._on_swarm(0)
 

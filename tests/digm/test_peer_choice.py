@@ -98,6 +98,14 @@ def test_without_the_hub_only_those_are_met_whom_a_neighbour_can_introduce():
     assert set(met(run(choice, 100.0))) == {peer(1), peer(2)}
 
 
+def test_a_newcomer_has_time_to_make_its_offer_before_we_make_one():
+    choice = choice_of()
+    choice.told([peer(1)], 0.0, wait_s=10.0)
+    assert met(run(choice, 9.0)) == []
+    assert choice.accepts(peer(1), 9.0) == (True, None)
+    assert met(run(choice, 10.0)) == [peer(1)]
+
+
 def test_with_few_links_and_nobody_to_try_the_hub_is_asked_again_ever_less_often():
     choice = choice_of()
     now, asked_at = 0.0, []
