@@ -4,11 +4,12 @@ Every field is described where it stands; `docs/settings.md` repeats the descrip
 keeps the two together. Whoever needs a setting takes the object as an argument: nothing here is global.
 """
 
+import ipaddress
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -18,7 +19,8 @@ from digm.errors import CallerFault
 PREFIX = "DIGM_"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 HIGHEST_PORT = 65_535
-FOLLOWERS = ("gateway_port", "seed_port", "artist_port")  # the hub's port + 1, + 2, + 3 where unset
+# The hub's port + 1, + 2, + 3, + 4 where unset.
+FOLLOWERS = ("gateway_port", "seed_port", "artist_port", "relay_port")
 Port = Annotated[int, Meta(ge=-1, le=HIGHEST_PORT)]
 
 
@@ -43,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     artist_port: Annotated[
         Port, Meta(description="Health port of the artist process; -1: the hub's port + 3.")
     ] = -1
+    relay_port: Annotated[Port, Meta(description="Health port of the relay; -1: the hub's port + 4.")] = -1
     public_url: Annotated[
         str | None,
         Meta(description="The hub's URL as listeners see it; unset: taken from each request's host."),
@@ -83,6 +86,51 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=0, description="Listeners connect with each other only from this many in a swarm; 0: always."),
     ] = 0
+    relay: Annotated[
+        Literal["auto", "yes", "no"],
+        Meta(description="Whether `digm up` runs a TURN relay; auto: unless it is for this machine alone."),
+    ] = "auto"
+    turn_engine: Annotated[
+        Literal["embedded", "coturn"],
+        Meta(description="What `digm relay` runs: its own relay, or coturn with a hardened configuration."),
+    ] = "embedded"
+    turn_host: Annotated[
+        tuple[str, ...],
+        Meta(description="Addresses that the relay listens on and relays from; unset: as DIGM_HOST says."),
+    ] = ()
+    turn_port: Annotated[int, Meta(ge=0, le=HIGHEST_PORT, description="Port of the relay, UDP and TCP.")] = 3478
+    turn_tls_port: Annotated[
+        int, Meta(ge=0, le=HIGHEST_PORT, description="Port of the relay, TLS; needs the certificate.")
+    ] = 5349
+    turn_cert: Annotated[Path | None, Meta(description="TLS certificate chain of the relay (PEM).")] = None
+    turn_key: Annotated[Path | None, Meta(description="TLS private key of the relay (PEM).")] = None
+    turn_external_ip: Annotated[
+        str,
+        Meta(
+            description="The relay's public address, where a NAT maps it one to one to the one it listens on."
+        ),
+    ] = ""
+    turn_realm: Annotated[str, Meta(description="Realm of the relay's credentials.")] = "digm"
+    turn_allow: Annotated[
+        tuple[str, ...],
+        Meta(description="Networks that the relay reaches although they are not public (docs/relay.md)."),
+    ] = ()
+    turn_min_port: Annotated[int, Meta(ge=1024, le=HIGHEST_PORT, description="Lowest relayed UDP port.")] = (
+        49_160
+    )
+    turn_max_port: Annotated[int, Meta(ge=1024, le=HIGHEST_PORT, description="Highest relayed UDP port.")] = (
+        53_159
+    )
+    turn_allocations: Annotated[int, Meta(ge=1, description="Relayed addresses in all.")] = 2_000
+    turn_allocations_per_session: Annotated[
+        int, Meta(ge=1, description="Relayed addresses of one session.")
+    ] = 60
+    turn_bytes_per_s: Annotated[
+        int, Meta(ge=1, description="Bytes a second that the relay carries in all.")
+    ] = 12_500_000
+    turn_allocation_bytes_per_s: Annotated[
+        int, Meta(ge=1, description="Bytes a second that one relayed address carries.")
+    ] = 1_250_000
     ice_loopback: Annotated[
         bool,
         Meta(description="Offer 127.0.0.1 as an ICE candidate, so that it works on one machine offline."),
@@ -115,6 +163,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise _bad("log_level", f"{self.log_level!r} is not one of {', '.join(LOG_LEVELS)}")
         if (self.gateway_cert is None) != (self.gateway_key is None):
             raise _bad("gateway_cert", "the certificate and DIGM_GATEWAY_KEY go together")
+        if (self.turn_cert is None) != (self.turn_key is None):
+            raise _bad("turn_cert", "the certificate and DIGM_TURN_KEY go together")
+        if self.turn_min_port > self.turn_max_port:
+            raise _bad("turn_min_port", "it is above DIGM_TURN_MAX_PORT")
         if self.port < 0:
             raise _bad("port", "a port is 0 to 65535")
         resolve("data", Path(os.path.abspath(self.data.expanduser())))  # noqa: PTH100 - symlinks stay
@@ -125,6 +177,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         resolve("hubs", tuple(_checked_url("hubs", url) for url in self.hubs))
         if self.hubs and self.public_url not in self.hubs:
             raise _bad("hubs", "DIGM_PUBLIC_URL, by which the others know this hub, is not among them")
+        _check_addresses("turn_host", self.turn_host, ipaddress.ip_address)
+        _check_addresses("turn_external_ip", (self.turn_external_ip or "::",), ipaddress.ip_address)
+        _check_addresses("turn_allow", self.turn_allow, ipaddress.ip_network)
         _check_ice_urls("stun_urls", self.stun_urls, ("stun:", "stuns:"))
         _check_ice_urls("turn_urls", self.turn_urls, ("turn:", "turns:"))
         if not self.signal_url:
@@ -160,6 +215,14 @@ def _checked_url(name: str, url: str | None) -> str | None:
     if not url.startswith(("http://", "https://")):
         raise _bad(name, f"{url!r} does not start with http:// or https://")
     return url.rstrip("/")
+
+
+def _check_addresses(name: str, texts: tuple[str, ...], parse: Callable[[str], object]) -> None:
+    for text in texts:
+        try:
+            parse(text)
+        except ValueError as error:
+            raise _bad(name, str(error)) from error
 
 
 def _check_ice_urls(name: str, urls: tuple[str, ...], schemes: tuple[str, ...]) -> None:

@@ -60,7 +60,7 @@ def _check_known(ports: Mapping[str, int]) -> None:
         if port == 0:
             raise CallerFault(
                 "bad_setting",
-                f"Port 0 (any free one) does not suit `digm up`: set {variable_of(name)} to 1 to 65532.",
+                f"Port 0 (any free one) does not suit `digm up`: set {variable_of(name)} to 1 to 65531.",
             )
 
 

@@ -1,4 +1,4 @@
-"""One allocation: a relayed address lent to one client, and which peers may use it. Sans-IO; `now` is steady."""
+"""One allocation: a relayed address lent to one client, and which peers may use it. Sans-IO."""
 
 from typing import Protocol
 
@@ -90,7 +90,9 @@ class Allocation:
         else:
             self._put(self._permissions, peer[0], until, now)
 
-    def _put(self, table: dict[str, float] | dict[Endpoint, float], key: str | Endpoint, until: float, now: float) -> None:
+    def _put(
+        self, table: dict[str, float] | dict[Endpoint, float], key: str | Endpoint, until: float, now: float
+    ) -> None:
         if key not in table and len(table) >= self._limits.permissions:
             for old in [old for old, end in table.items() if end <= now]:
                 del table[old]  # type: ignore[arg-type]

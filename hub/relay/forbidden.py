@@ -1,7 +1,7 @@
 """Whom the relay never sends to: everything that is not another listener somewhere on the internet.
 
-A TURN server lends its address to strangers. Without these rules they reach what trusts that address: services on
-the machine itself, its neighbours in the data centre, the cloud's metadata service. Both engines use this list.
+A TURN server lends its address to strangers. Without these rules they reach what trusts that address: services
+on the machine itself, its neighbours in the data centre, the cloud's metadata service. For both engines.
 """
 
 import ipaddress
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# IANA's special-purpose registries (RFC 6890), the whole of multicast, and every way to write an IPv4 address as
-# an IPv6 one: what is denied as 127.0.0.1 must not be had as ::ffff:127.0.0.1 (coturn, CVE-2020-26262).
+# IANA's special-purpose registries (RFC 6890), multicast, and every way to write an IPv4 address as an IPv6
+# one: what is denied as 127.0.0.1 must not be had as ::ffff:127.0.0.1 (coturn, CVE-2020-26262).
 FORBIDDEN_RANGES: tuple[tuple[str, str], ...] = (
     ("0.0.0.0/8", "unspecified"),
     ("10.0.0.0/8", "private"),
@@ -87,7 +87,7 @@ class PeerRules:
         return [(network[0], network[-1]) for network in networks]
 
     def allowed_ranges(self) -> list[tuple[Address, Address]]:
-        """First and last address of what is allowed all the same; coturn asks these first, so no own address."""
+        """First and last address of what is allowed all the same, without our own: coturn asks these first."""
         kept: list[Network] = []
         for network in self.allowed:
             pieces: list[Network] = [network]

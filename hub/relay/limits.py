@@ -21,11 +21,15 @@ class RelayLimits:
     max_payload_bytes: int = 2_048  # DTLS records of a data channel stay below 1,300
     max_request_bytes: int = 2_560  # a Send indication with the largest payload fits
     nonce_s: int = 600  # RFC 8656 §7.2: at least once an hour
-    challenges_per_minute: int = 600  # answers to an address that has proven nothing: no amplifier for forged ones
+    challenges_per_minute: int = (
+        600  # answers to an address that has proven nothing: no amplifier for forged ones
+    )
     connections: int = 4_000  # TCP and TLS in all
     connections_per_address: int = 300
     idle_connection_s: float = 30.0  # a TCP connection without an allocation
-    max_unsent_bytes: int = 262_144  # for a TCP client that reads slowly: then its data is dropped, as UDP would
+    max_unsent_bytes: int = (
+        262_144  # for a TCP client that reads slowly: then its data is dropped, as UDP would
+    )
 
 
 DEFAULT_LIMITS = RelayLimits()

@@ -1,7 +1,8 @@
-"""The embedded relay's sockets: UDP listeners, TCP and TLS listeners, relayed ports. The protocol is turn_server's.
+"""The embedded relay's sockets: UDP, TCP and TLS listeners, relayed ports.
 
-Datagrams go straight to the kernel: what it cannot take now is dropped, as the network would. asyncio's datagram
-transports would queue it instead, without bound, for clients that do not keep up.
+Datagrams go straight to the kernel: what it cannot take now is dropped, as the network would. asyncio's
+datagram transports would queue it instead, without bound, for clients that do not keep up. The protocol is
+hub.relay.turn_server's.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import cast
 
 import structlog
 
@@ -140,11 +142,12 @@ class RelayPorts:
         self._random = random.SystemRandom()
         self.server: TurnServer | None = None
 
-    def open(self, local_ip: str, version: int) -> RelaySocket | None:
+    def open(self, local_ip: str, version: int, is_even: bool) -> RelaySocket | None:
         """Bind one.
 
         Args:
             version: 4 or 6.
+            is_even: whether the port must be an even one.
         Returns:
             None: no address of that version, or no free port was found.
         """
@@ -152,8 +155,9 @@ class RelayPorts:
         if not fitting:
             return None
         for _ in range(PORT_ATTEMPTS):
+            port = self._random.randint(self._lowest, self._highest)
             try:
-                opened = open_udp(fitting[0], self._random.randint(self._lowest, self._highest))
+                opened = open_udp(fitting[0], port & ~1 if is_even else port)
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     continue
@@ -216,7 +220,7 @@ class ConnectionCounts:
     def __init__(self, limits: RelayLimits) -> None:
         self._limits = limits
         self._by_group: Counter[str] = Counter()
-        self.open: set["_StreamClient"] = set()
+        self.open: set[_StreamClient] = set()
 
     def admit(self, client: "_StreamClient") -> bool:
         """Count a connection in; False: there are too many."""
@@ -229,6 +233,11 @@ class ConnectionCounts:
         self.open.add(client)
         metrics.CONNECTIONS.set(len(self.open))
         return True
+
+    def abort_all(self) -> None:
+        """End all of them at once."""
+        for client in list(self.open):
+            client.abort()
 
     def leave(self, client: "_StreamClient") -> None:
         """Count it out."""
@@ -260,9 +269,9 @@ class _StreamClient(asyncio.Protocol):
         return self
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        # Not an isinstance: uvloop's transports do not derive from asyncio's.
+        self._transport = transport = cast(asyncio.Transport, transport)
         peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-        self._transport = transport
         if not peer or not own:
             transport.abort()  # gone already
             return

@@ -1,7 +1,7 @@
-"""STUN and TURN messages on the wire (RFC 8489, RFC 8656): aioice's codec behind checks of everything that comes in.
+"""STUN and TURN messages on the wire (RFC 8489, RFC 8656): aioice's codec behind checks of all that comes in.
 
-aioice was written for a client: it keeps the last of several equal attributes, accepts ones that are cut off, and
-does not know which unknown ones must be refused. What a server needs beyond it is here.
+aioice was written for a client: it keeps the last of several equal attributes, accepts ones that are cut off,
+and does not know which unknown ones must be refused. What a server needs beyond it is here.
 """
 
 import struct
@@ -17,13 +17,14 @@ CHANNEL_HEADER = struct.Struct("!HH")
 CHANNELS = range(0x4000, 0x8000)  # RFC 8656 reserves those from 0x5000 on; clients of RFC 5766 use them
 UDP_PROTOCOL = 17
 REQUESTED_ADDRESS_FAMILY = "REQUESTED-ADDRESS-FAMILY"
+EVEN_PORT = "EVEN-PORT"
 UNKNOWN_ATTRIBUTES = "UNKNOWN-ATTRIBUTES"
 _MUST_UNDERSTAND_BELOW = 0x8000
 _PEER_ADDRESS = 0x0012
 _XOR_TYPES = frozenset({0x0012, 0x0016, 0x0020})
 
 # Attributes of RFC 8656 that aioice's client has no use for.
-for _type, _name in ((0x0017, REQUESTED_ADDRESS_FAMILY), (0x000A, UNKNOWN_ATTRIBUTES)):
+for _type, _name in ((0x0017, REQUESTED_ADDRESS_FAMILY), (0x0018, EVEN_PORT), (0x000A, UNKNOWN_ATTRIBUTES)):
     _entry = (_type, _name, stun.pack_bytes, stun.unpack_bytes)
     stun.ATTRIBUTES_BY_TYPE.setdefault(_type, _entry)
     stun.ATTRIBUTES_BY_NAME.setdefault(_name, _entry)
@@ -132,6 +133,8 @@ class Framing:
             yield frame
 
     def _frame_bytes(self) -> int:
+        first: int
+        length: int
         first, length = CHANNEL_HEADER.unpack_from(self._buffer)
         match first >> 14:
             case 0 if length % 4 == 0:

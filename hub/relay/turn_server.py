@@ -20,6 +20,7 @@ from hub.relay.forbidden import PeerRules
 from hub.relay.limits import RelayLimits
 from hub.relay.stun_messages import (
     CHANNELS,
+    EVEN_PORT,
     REQUESTED_ADDRESS_FAMILY,
     UDP_PROTOCOL,
     UNKNOWN_ATTRIBUTES,
@@ -46,8 +47,8 @@ class TurnServer:
 
     Args:
         rules: whom it may send to.
-        open_relay: binds a relayed socket for a client that reached us at an address, of IP version 4 or 6;
-            None: there is no such address, or no port is left.
+        open_relay: binds a relayed socket for a client that reached us at an address, of IP version 4 or 6, at
+            an even port or any; None: there is no such address, or no port is left.
         external_ip: what peers see of the relayed addresses; None: what they are bound to.
     """
 
@@ -56,7 +57,7 @@ class TurnServer:
         authentication: Authentication,
         rules: PeerRules,
         limits: RelayLimits,
-        open_relay: Callable[[str, int], RelaySocket | None],
+        open_relay: Callable[[str, int, bool], RelaySocket | None],
         now: float,
         external_ip: str | None = None,
     ) -> None:
@@ -121,7 +122,12 @@ class TurnServer:
             self._reply(client, request, stun.Class.ERROR, attributes, credential, now)
 
     def _answer(
-        self, client: Client, request: Request, attributes: dict[str, Any], credential: Credential | None, now: Times
+        self,
+        client: Client,
+        request: Request,
+        attributes: dict[str, Any],
+        credential: Credential | None,
+        now: Times,
     ) -> None:
         metrics.REQUESTS.labels(request.message.message_method.name.lower(), "ok").inc()
         self._reply(client, request, stun.Class.RESPONSE, attributes, credential, now)
@@ -160,9 +166,12 @@ class TurnServer:
             raise StunFault(400, "bad_request", "Bad Request")
         if transport >> 24 != UDP_PROTOCOL:
             raise StunFault(442, "transport_unsupported", "Unsupported Transport Protocol")
+        even_port = request.get(EVEN_PORT)
+        if even_port is not None and even_port[:1] != b"\0":
+            raise StunFault(508, "no_reservations", "Insufficient Capacity")  # for RTP and RTCP: not WebRTC's
         lifetime_s = self._lifetime(request, credential, now)
         self._check_quota(client, credential)
-        socket = self._open_relay(client.local_ip, _family_of(request))
+        socket = self._open_relay(client.local_ip, _family_of(request), even_port is not None)
         if socket is None:
             raise StunFault(508, "no_port", "Insufficient Capacity")
         relayed = (self._external_ip or socket.address[0], socket.address[1])

@@ -14,16 +14,17 @@ DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "settings.md"
 def test_ports_follow_the_hubs_port() -> None:
     settings = load_settings({"DIGM_PORT": "9000"})
     assert (settings.gateway_port, settings.seed_port, settings.artist_port) == (9001, 9002, 9003)
+    assert settings.relay_port == 9004
     assert settings.signal_url == "http://127.0.0.1:9000"
     assert load_settings({"DIGM_PORT": "9000", "DIGM_GATEWAY_PORT": "7"}).gateway_port == 7
 
 
 def test_the_hubs_port_leaves_room_for_those_that_follow_it() -> None:
-    assert load_settings({"DIGM_PORT": "65532"}).artist_port == 65_535
-    for port in ("65533", "65535"):
-        with pytest.raises(CallerFault, match="65532 is the highest"):
+    assert load_settings({"DIGM_PORT": "65531"}).relay_port == 65_535
+    for port in ("65532", "65535"):
+        with pytest.raises(CallerFault, match="65531 is the highest"):
             load_settings({"DIGM_PORT": port})
-    own = {"DIGM_GATEWAY_PORT": "1", "DIGM_SEED_PORT": "2", "DIGM_ARTIST_PORT": "3"}
+    own = {"DIGM_GATEWAY_PORT": "1", "DIGM_SEED_PORT": "2", "DIGM_ARTIST_PORT": "3", "DIGM_RELAY_PORT": "4"}
     assert load_settings({"DIGM_PORT": "65535", **own}).port == 65_535
 
 
@@ -59,6 +60,12 @@ def test_lists_are_written_with_commas() -> None:
         ("DIGM_GATEWAY_URL", "gateway.example"),
         ("DIGM_GATEWAY_CERT", "/cert.pem"),
         ("DIGM_TURN_URLS", "turn.example:3478"),
+        ("DIGM_TURN_ENGINE", "another"),
+        ("DIGM_TURN_ALLOW", "203.0.113.7/24"),
+        ("DIGM_TURN_HOST", "localhost"),
+        ("DIGM_TURN_EXTERNAL_IP", "here"),
+        ("DIGM_TURN_MIN_PORT", "65000"),
+        ("DIGM_TURN_CERT", "/cert.pem"),
         ("DIGM_STUN_URLS", "turn:turn.example:3478"),
         ("DIGM_CONFIG", "/nowhere/digm.toml"),
     ],
