@@ -9,7 +9,7 @@ import hmac
 from pathlib import Path
 
 from digm.errors import CallerFault, PeerFault
-from hub.signalling.tokens import load_secret
+from hub.storage.secret_files import load_secret
 
 TTL_S = 600  # long enough for ICE and its restarts, too short to be worth passing on
 MAX_USERNAME_CHARS = 128

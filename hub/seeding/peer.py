@@ -22,9 +22,10 @@ from hub.seeding.connection import Giving, SeedConnection
 from hub.seeding.held_tracks import Library
 from hub.seeding.metrics import CONNECTIONS, OFFERS, TRACKS
 from hub.seeding.settings import SeedLimits
-from hub.signalling.tokens import load_secret, load_swarm_secret, swarm_token
+from hub.signalling.tokens import load_swarm_secret, swarm_token
 from hub.storage.catalogue import Catalogue
 from hub.storage.chunk_store import ChunkStore
+from hub.storage.secret_files import load_secret
 
 log = structlog.get_logger()
 Pair = tuple[str, str]  # track root and peer id, in hex

@@ -6,17 +6,13 @@ Issued with a listening grant, checked by whoever runs `/signal`; both read one 
 
 import base64
 import binascii
-import contextlib
 import hmac
-import os
-import secrets
 import struct
-import tempfile
 from pathlib import Path
 
-from digm.errors import CallerFault, PeerFault
+from digm.errors import PeerFault
+from hub.storage.secret_files import load_secret
 
-SECRET_BYTES = 32
 _CONTEXT = b"digm/1 swarm"
 _EXPIRY = struct.Struct(">Q")
 _MAC_BYTES = 32
@@ -66,41 +62,6 @@ def load_swarm_secret(data: Path) -> bytes:
         CallerFault: `bad_secret`, the file is not 32 bytes; `data_not_writable`.
     """
     return load_secret(data, "swarm")
-
-
-def load_secret(data: Path, name: str) -> bytes:
-    """32 random bytes in DATA/secrets/NAME that stay the same; made once, also if two processes race for it.
-
-    Raises:
-        CallerFault: `bad_secret`, `data_not_writable`.
-    """
-    path = data / "secrets" / name
-    try:
-        if not path.exists():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _create_once(path)
-        secret = path.read_bytes()
-    except OSError as error:
-        raise CallerFault(
-            "data_not_writable", f"{path} cannot be read or made: {error.strerror or error}."
-        ) from error
-    if len(secret) != SECRET_BYTES:
-        raise CallerFault("bad_secret", f"{path} should hold {SECRET_BYTES} bytes; remove it to get a new one.")
-    return secret
-
-
-def _create_once(path: Path) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent)  # mkstemp's mode is 600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(SECRET_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        # link, not rename: it fails when another process was first, so both use the same secret.
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)
-    finally:
-        os.unlink(temporary)  # noqa: PTH108 - the pair of os.link
 
 
 def _mac(secret: bytes, track_root: bytes, stamp: bytes) -> bytes:

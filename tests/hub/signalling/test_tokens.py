@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from digm.errors import CallerFault, PeerFault
-from hub.signalling.tokens import check_swarm_token, load_secret, load_swarm_secret, swarm_token
+from hub.signalling.tokens import check_swarm_token, load_swarm_secret, swarm_token
+from hub.storage.secret_files import load_secret
 
 SECRET, TRACK = bytes(range(32)), bytes([9] * 32)
 
