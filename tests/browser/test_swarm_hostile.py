@@ -1,0 +1,79 @@
+"""Peers that lie, corrupt, keep silent or flood: nothing wrong is heard, nobody waits, and they must leave."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.browser.hostile_peer import Babbling, Boasting, Corrupting, Endless, Flooding, HostilePeer, Silent
+from tests.browser.music import Samples
+from tests.browser.player_page import PlayerPage, assert_same_sound, place_of, without_silence
+from tests.browser.stack import Stack
+
+Music = dict[str, tuple[Path, Samples, int, int]]
+PATIENCE_S = 30
+
+
+@pytest.fixture
+def one_track(own_stack: Stack, music: Music) -> tuple[Stack, str]:
+    """A DIGM without a seeding peer, running, with one track."""
+    (track,) = own_stack.publish(music["flac"][0])
+    own_stack.start("hub", "gateway", "artist")
+    own_stack.wait_until_ready()
+    return own_stack, track["track_root"]
+
+
+async def _listen_among(
+    peers: list[HostilePeer], stack: Stack, root: str, page: PlayerPage, music: Music, seconds: float
+) -> dict:
+    """Play among these peers from the start, and compare every sample that was heard."""
+    _, samples, rate, bits = music["flac"]
+    async with AsyncExitStack() as swarm:
+        for peer in peers:
+            await swarm.enter_async_context(peer.here())
+        await page.visit(stack.url, root)
+        await page.start_capture(rate)
+        await page.play()
+        await page.until_time(seconds, 40)
+        await page.run("player.pause()")
+        state = await page.state()
+        heard = without_silence(await page.take_capture(bits))
+        for peer in peers:
+            if isinstance(peer, Silent) or (isinstance(peer, Corrupting) and not peer.wrong):
+                continue  # silence is no fault until it has happened many times
+            async with asyncio.timeout(PATIENCE_S):
+                await peer.left.wait()
+    start = place_of(heard, samples)
+    assert len(heard) >= (seconds - 2) * rate
+    assert_same_sound(heard, samples[start:], rate)
+    assert state["stats"]["stalls"] == 0
+    assert state["errors"] == []
+    assert page.crashes == []
+    return state
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+async def test_with_a_part_of_the_peers_chunks_corrupted_no_wrong_sample_is_heard(
+    one_track: tuple[Stack, str], capture_page: PlayerPage, music: Music, share: float
+) -> None:
+    stack, root = one_track
+    peers = [Corrupting(stack, root, share) for _ in range(2)]
+    # Nobody else has the first wrong chunk, so one of the two is asked for it.
+    honest = HostilePeer(stack, root, lacks={min(peers[0].corrupted)})
+    async with honest.here():
+        await _listen_among(peers, stack, root, capture_page, music, 23)
+        assert any(peer.wrong for peer in peers), "the test has tested nothing"
+        assert not honest.left.is_set(), "the honest one was blamed"
+    for peer in peers:
+        after_the_first_lie = len(peer.wrong)
+        assert after_the_first_lie <= 4, "it was asked again and again"
+
+
+@pytest.mark.parametrize("kind", [Boasting, Silent, Endless, Flooding, Babbling])
+async def test_a_peer_that_breaks_the_rules_is_left_and_playing_goes_on(
+    one_track: tuple[Stack, str], capture_page: PlayerPage, music: Music, kind: type[HostilePeer]
+) -> None:
+    stack, root = one_track
+    peer = kind(stack, root)
+    await _listen_among([peer], stack, root, capture_page, music, 10)
