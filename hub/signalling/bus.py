@@ -20,8 +20,11 @@ class Bus(Protocol):
     def detach(self, peer: str, deliver: Deliver) -> bool:
         """The session is gone. False when a newer one has taken its place already."""
 
-    def send(self, peers: Iterable[str], message: bytes) -> None:
-        """Put a message on the sockets of these peers; who is not there does not get it."""
+    def send(self, peer: str, message: bytes) -> None:
+        """Put a message on a peer's socket; who is not there does not get it."""
+
+    def send_all(self, peers: Iterable[str], message: bytes) -> None:
+        """The same for several."""
 
 
 class LocalBus:
@@ -39,7 +42,10 @@ class LocalBus:
         del self._sessions[peer]
         return True
 
-    def send(self, peers: Iterable[str], message: bytes) -> None:
+    def send(self, peer: str, message: bytes) -> None:
+        if deliver := self._sessions.get(peer):
+            deliver(message)
+
+    def send_all(self, peers: Iterable[str], message: bytes) -> None:
         for peer in peers:
-            if deliver := self._sessions.get(peer):
-                deliver(message)
+            self.send(peer, message)

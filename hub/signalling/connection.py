@@ -15,6 +15,7 @@ from aiohttp import WSCloseCode
 from digm.signalling import MAX_MESSAGE_BYTES
 from digm.token_bucket import TokenBucket
 from hub.signalling.addresses import Address
+from hub.signalling.allowance import BATCH
 from hub.signalling.frames import FrameFault, FrameReader, Opcode, close_code_of, close_frame, frame
 from hub.signalling.metrics import PACED, SLOW
 from hub.signalling.session import HubSession
@@ -47,7 +48,7 @@ class SignalConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_bucket", "_closing_since", "_frames", "_heard_at", "_is_full", "_limits", "_owed", "_owner",
+        "_bucket", "_closing_since", "_frames", "_heard_at", "_is_full", "_left", "_limits", "_owed", "_owner",
         "_timer", "_transport", "address", "close_code", "host", "session",
     )  # fmt: skip
 
@@ -59,6 +60,7 @@ class SignalConnection(asyncio.Protocol):
         self.close_code: int | None = None
         self._closing_since: float | None = None
         self._is_full = False
+        self._left = 0  # messages that its own bucket and its address's have let through already
         self._owed: TokenBucket | None = None  # what we wait for before this peer is heard again
         self._heard_at = time.monotonic()
         self._bucket = TokenBucket(limits.messages_per_s, limits.message_burst, self._heard_at)
@@ -75,6 +77,10 @@ class SignalConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard_at = now = time.monotonic()
+        if self._left and (payload := self._frames.whole(data)) is not None:
+            self._left -= 1
+            self._on_text(payload, now)
+            return
         self._frames.feed(data)
         if self._owed is None:
             self._take(now)
@@ -128,23 +134,29 @@ class SignalConnection(asyncio.Protocol):
     def _take(self, now: float) -> None:
         """Deal with what is buffered, as far as the limits let us."""
         try:
-            while (message := self._frames.next()) is not None:
-                if self._closing_since is None:
-                    self._on_message(message[0], message[1], now)
-                elif message[0] == Opcode.CLOSE:
-                    self._transport.close()
-                if self._is_too_fast(now):
-                    return
+            while self._may_go_on(now) and (message := self._frames.next()) is not None:
+                self._left -= 1
+                self._on_message(message[0], message[1], now)
         except FrameFault as fault:
             self.close(fault.close_code)
+
+    def _on_text(self, payload: bytes | bytearray, now: float) -> None:
+        session = self.session
+        try:
+            session.receive(payload, now)
         except UnicodeDecodeError:
             self.close(WSCloseCode.INVALID_TEXT)
+        if session.is_over:
+            self.close(FAULTY)
+        if session.owes is not None:
+            self._left = 0  # the swarm says too much: what comes next goes through `_may_go_on`
 
     def _on_message(self, opcode: int, payload: bytes | bytearray, now: float) -> None:
-        if opcode == Opcode.TEXT:
-            self.session.receive(payload, now)
-            if self.session.is_over:
-                self.close(FAULTY)
+        if self._closing_since is not None:
+            if opcode == Opcode.CLOSE:
+                self._transport.close()
+        elif opcode == Opcode.TEXT:
+            self._on_text(payload, now)
         elif opcode == Opcode.PING:
             self._transport.write(frame(bytes(payload), Opcode.PONG))
         elif opcode == Opcode.CLOSE:
@@ -153,22 +165,28 @@ class SignalConnection(asyncio.Protocol):
         elif opcode == Opcode.BINARY:
             self.close(WSCloseCode.UNSUPPORTED_DATA)
 
-    def _is_too_fast(self, now: float) -> bool:
-        """Count a message; when somebody's bucket is empty, read no more until it is not."""
+    def _may_go_on(self, now: float) -> bool:
+        """True when the next message is paid for; else this peer is not read until it can be."""
         session = self.session
-        if not self._bucket.take(1, now):
-            self._owed, paused = self._bucket, _PAUSED_BY_SESSION
+        if self._left:
+            return True
+        if session.owes is not None:
+            owed, session.owes, paused = session.owes, None, _PAUSED_BY_SWARM
+        elif not self._bucket.take(1, now):
+            owed, paused = self._bucket, _PAUSED_BY_SESSION
         elif not self.address.bucket.take(1, now):
-            self._owed, paused = self.address.bucket, _PAUSED_BY_ADDRESS
-        elif session.owes is not None:
-            self._owed, session.owes, paused = session.owes, None, _PAUSED_BY_SWARM
+            owed, paused = self.address.bucket, _PAUSED_BY_ADDRESS
         else:
-            return False
+            self._left = 1
+            if self._bucket.take(BATCH, now) and self.address.bucket.take(BATCH, now):
+                self._left += BATCH
+            return True
         paused.inc()
+        self._owed = owed
         if not self._transport.is_closing():
             self._transport.pause_reading()
-        self._wait(self._owed, now)
-        return True
+        self._wait(owed, now)
+        return False
 
     def _wait(self, owed: TokenBucket, now: float) -> None:
         asyncio.get_running_loop().call_later(owed.ready_at(1, now) - now, self._go_on, owed)
@@ -180,7 +198,7 @@ class SignalConnection(asyncio.Protocol):
         if not owed.take(1, now):  # somebody else was faster
             self._wait(owed, now)
             return
-        self._owed = None
+        self._owed, self._left = None, 1
         self._take(now)
         if self._owed is None and not self._transport.is_closing():
             self._transport.resume_reading()

@@ -52,6 +52,7 @@ class Announce(msgspec.Struct, tag_field="type", tag="announce", gc=False):
     share: Annotated[float, Meta(ge=0, le=1)]
 
 
+NAMES: dict[type, str] = {Offer: "offer", Answer: "answer", Candidate: "candidate"}
 Relayed = Offer | Answer | Candidate
 _DECODER: msgspec.json.Decoder[Relayed | Announce] = msgspec.json.Decoder(Relayed | Announce)
 _ENCODER = msgspec.json.Encoder()
@@ -77,6 +78,4 @@ def decode(data: bytes | bytearray) -> Relayed | Announce | None:
     return message
 
 
-def encode(message: Relayed) -> bytes:
-    """The message as its recipient gets it."""
-    return _ENCODER.encode(message)
+encode = _ENCODER.encode  # a message as its recipient gets it

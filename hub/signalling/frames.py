@@ -10,6 +10,7 @@ from enum import IntEnum
 MAX_CONTROL_BYTES = 125
 MAX_FRAGMENTS = 256  # of one message: browsers send one to three
 _FIN, _RESERVED, _MASKED = 0x80, 0x70, 0x80
+_WHOLE_TEXT = 0x81  # the first byte of an unfragmented text frame
 _SHORT, _LONG = struct.Struct(">H"), struct.Struct(">Q")
 _NORMAL_CLOSURE = 1000
 
@@ -54,6 +55,21 @@ class FrameReader:
         self._fragments: bytearray | None = None
         self._fragment_count = 0
 
+    def whole(self, data: bytes) -> bytearray | None:
+        """The payload, if what arrived is exactly one text frame, as it nearly always is; else `feed` it."""
+        size = len(data)
+        if size < 8 or data[0] != _WHOLE_TEXT or self._at != len(self._data) or self._fragments is not None:
+            return None
+        length, start = data[1] & 0x7F, 6
+        if length == 126:
+            length, start = data[2] << 8 | data[3], 8
+        if size != start + length or not data[1] & _MASKED:
+            return None
+        payload = bytearray(data)
+        del payload[:start]
+        unmask(data[start - 4 : start], payload)
+        return payload
+
     def feed(self, data: bytes) -> None:
         """Take what arrived."""
         if self._at == len(self._data):
@@ -65,11 +81,6 @@ class FrameReader:
             del self._data[: self._at]
             self._at = 0
         self._data += data
-
-    @property
-    def buffered(self) -> int:
-        """Bytes that were fed and not yet taken."""
-        return len(self._data) - self._at
 
     def next(self) -> tuple[int, bytes | bytearray] | None:
         """The next message or control frame: (opcode, payload); None until more is fed.

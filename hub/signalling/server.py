@@ -173,7 +173,10 @@ class SignallingServer:
         """End the memberships that nobody renews. Returns how many."""
         late = self.presence.expired(now)
         for track, peer in late:
-            self.presence.leave(track, peer)
+            if (socket := self._by_peer.get(peer)) is not None:
+                socket.session.expired(track)
+            else:
+                self.presence.leave(track, peer)
         for track in [track for track in self._swarm_buckets if not self.presence.members(track)]:
             del self._swarm_buckets[track]
         return len(late)

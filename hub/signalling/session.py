@@ -16,6 +16,7 @@ from digm.errors import PeerFault
 from digm.ids import from_hex
 from digm.token_bucket import TokenBucket
 from hub.signalling import fast_lane
+from hub.signalling.allowance import Allowance
 from hub.signalling.bus import Bus, Deliver
 from hub.signalling.metrics import MESSAGES, REDIRECTS, REFUSED, REPORTS
 from hub.signalling.presence import Member, Presence
@@ -53,6 +54,10 @@ class Surroundings:
 class HubSession:
     """One peer's session.
 
+    Attributes:
+        is_over: too many faults, or the hello was wrong: close the socket.
+        owes: a swarm's bucket when that is empty: what comes next should wait for it.
+
     Args:
         session_id: random, for logs, TURN and the peer.
         nonce: 64 hex digits, fresh for this connection.
@@ -64,7 +69,7 @@ class HubSession:
 
     __slots__ = (
         "_around", "_candidates", "_deliver", "_faults", "_host", "_joined", "_network", "_nonce", "_proven",
-        "_role", "owes", "peer", "session_id",
+        "_role", "is_over", "owes", "peer", "session_id",
     )  # fmt: skip
 
     def __init__(
@@ -85,22 +90,16 @@ class HubSession:
         self._proven = proven
         self._faults = 0
         self._role = messages.LISTENER
-        self._joined: dict[str, TokenBucket] = {}
+        self._joined: dict[str, Allowance] = {}
         self._candidates: dict[tuple[str, str], int] = {}
         self.session_id = session_id
         self.peer: str | None = None
+        self.is_over = False
         self.owes: TokenBucket | None = None
         self._say(messages.Challenge(nonce))
 
-    @property
-    def is_over(self) -> bool:
-        """Too many faults, or the hello was wrong: close the socket."""
-        return self._faults > self._around.settings.faults_allowed
-
     def receive(self, data: bytes | bytearray, now: float) -> None:
         """Take one text message.
-
-        `owes` is set to the swarm's bucket when that is empty: the next message should wait for it.
 
         Raises:
             UnicodeDecodeError: the text is not UTF-8; the connection cannot go on (RFC 6455 §8.1).
@@ -111,24 +110,24 @@ class HubSession:
 
     def _took_fast(self, message: fast_lane.Relayed | fast_lane.Announce, now: float) -> bool:
         """Deal with a message in which nothing is wrong. False: nothing was done, ask the ordinary way."""
-        bucket = self._joined.get(message.track)
-        if bucket is None:
+        allowance = self._joined.get(message.track)
+        if allowance is None:
             return False
-        presence, peer = self._around.presence, self.peer or ""
         if isinstance(message, fast_lane.Announce):
-            if not presence.renew(message.track, peer, message.share, now + self._around.settings.presence_s):
+            expires_at = now + self._around.settings.presence_s
+            if not self._around.presence.renew(message.track, self._me, message.share, expires_at):
                 return False
             MESSAGES["announce"] += 1
             return True
         recipient = message.recipient
-        if message.sender != peer or recipient == peer or presence.member(message.track, recipient) is None:
+        if message.sender != self.peer or recipient == self.peer:
             return False
-        if presence.member(message.track, peer) is None or not self._may_relay(message):
+        if self._around.presence.member(message.track, recipient) is None or not self._may_relay(message):
             return False
-        if not bucket.take(1, now):
-            self.owes = bucket
-        self._around.bus.send((recipient,), fast_lane.encode(message))
-        MESSAGES[_FAST_NAMES[type(message)]] += 1
+        if not allowance.take(now):
+            self.owes = allowance.bucket
+        self._around.bus.send(recipient, fast_lane.encode(message))
+        MESSAGES[fast_lane.NAMES[type(message)]] += 1
         return True
 
     def _receive_slowly(self, text: str, now: float) -> None:
@@ -144,7 +143,8 @@ class HubSession:
             MESSAGES[messages.SCHEMA[type(message)][0]] += 1
         except PeerFault as fault:
             # Who cannot prove who they are gets no second try on this connection.
-            self._faults += 1 if self.peer else self._around.settings.faults_allowed + 1
+            self._faults += 1
+            self.is_over = self.peer is None or self._faults > self._around.settings.faults_allowed
             REFUSED.labels(fault.code).inc()
             self._say(messages.Error(fault.code, fault.message, track))
 
@@ -155,6 +155,11 @@ class HubSession:
             for track in self._joined:
                 self._leave(track)
         self._joined.clear()
+
+    def expired(self, track: str) -> None:
+        """Nobody renewed the membership: it is over, and whoever knew the peer is told."""
+        self._joined.pop(track, None)
+        self._leave(track)
 
     def move(self, track: str, url: str) -> None:
         """The swarm lives elsewhere from now on. Nobody is told that we left: they will come too."""
@@ -188,16 +193,17 @@ class HubSession:
             return
         if join.track not in self._joined and len(self._joined) >= settings.max_swarms_per_session:
             raise PeerFault("too_many_swarms", "This session is in too many swarms.")
-        bucket = self._joined[join.track] = around.swarm_bucket(join.track, now)
-        if not bucket.take(1, now):
-            self.owes = bucket
+        allowance = self._joined.get(join.track) or Allowance(around.swarm_bucket(join.track, now))
+        self._joined[join.track] = allowance
+        if not allowance.take(now):
+            self.owes = allowance.bucket
         member = Member(self._me, self._role, join.share, self._network, now + settings.presence_s)
         entrance = around.presence.enter(join.track, member, min(join.want, settings.max_peers))
         shares = tuple(messages.PeerShare(m.peer, m.share, m.role) for m in entrance.chosen)
         self._say(messages.Peers(join.track, shares, entrance.listeners))
         if entrance.newly_met:
             joined = messages.PeerJoined(join.track, self._me, join.share, self._role)
-            around.bus.send((m.peer for m in entrance.newly_met), messages.encode(joined).encode())
+            around.bus.send_all((m.peer for m in entrance.newly_met), messages.encode(joined).encode())
 
     def _on_announce(self, announce: messages.Announce, now: float) -> None:
         expires_at = now + self._around.settings.presence_s
@@ -236,16 +242,17 @@ class HubSession:
             raise PeerFault("peer_not_here", "The peer is not in this swarm.")
         if not self._may_relay(message):
             raise PeerFault("too_many_candidates", "That is more candidates than one connection has.")
-        if not (bucket := self._joined[message.track]).take(1, now):
-            self.owes = bucket
-        self._around.bus.send((message.recipient,), messages.encode(message).encode())
+        if not (allowance := self._joined[message.track]).take(now):
+            self.owes = allowance.bucket
+        self._around.bus.send(message.recipient, messages.encode(message).encode())
 
     def _may_relay(self, message: Any) -> bool:
         """Count the candidates of a connection; an offer or an answer begins a new one."""
-        pair = (message.track, message.recipient)
-        if not isinstance(message, messages.Candidate | fast_lane.Candidate):
-            self._candidates.pop(pair, None)
+        if type(message) not in _CANDIDATES:
+            if self._candidates:
+                self._candidates.pop((message.track, message.recipient), None)
             return True
+        pair = (message.track, message.recipient)
         count = self._candidates.get(pair, 0) + 1
         if count > self._around.settings.max_candidates:
             return False
@@ -262,7 +269,7 @@ class HubSession:
 
     def _leave(self, track: str) -> None:
         if knew := self._around.presence.leave(track, self._me):
-            self._around.bus.send(knew, messages.encode(messages.PeerLeft(track, self._me)).encode())
+            self._around.bus.send_all(knew, messages.encode(messages.PeerLeft(track, self._me)).encode())
 
     def _say(self, message: messages.Message) -> None:
         self._deliver(messages.encode(message).encode())
@@ -273,8 +280,8 @@ class HubSession:
         return self.peer
 
 
+_CANDIDATES = (messages.Candidate, fast_lane.Candidate)
 Handler = Callable[[HubSession, Any, float], None]
-_FAST_NAMES = {fast_lane.Offer: "offer", fast_lane.Answer: "answer", fast_lane.Candidate: "candidate"}
 _BEFORE_HELLO: Mapping[type, Handler] = {messages.Hello: HubSession._on_hello}
 _AFTER_HELLO: Mapping[type, Handler] = {
     messages.Join: HubSession._on_join,
