@@ -104,6 +104,8 @@ class HubSession:
         Raises:
             UnicodeDecodeError: the text is not UTF-8; the connection cannot go on (RFC 6455 §8.1).
         """
+        if self.is_over:
+            return
         message = fast_lane.decode(data) if self.peer else None
         if message is None or not self._took_fast(message, now):
             self._receive_slowly(data.decode(), now)
