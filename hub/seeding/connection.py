@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -39,7 +40,7 @@ class Giving:
 
 
 class SeedConnection:
-    """Answers one offer and gives chunks of one track to one peer until either side ends it.
+    """Offers to one peer, or answers its offer, and gives it chunks of one track until either side ends it.
 
     Args:
         peer: the other one's id, as the hub proved it.
@@ -56,6 +57,7 @@ class SeedConnection:
         self._connection.on("datachannel", self._on_channel)
         self._connection.on("connectionstatechange", self._on_state)
         self._candidates: asyncio.Queue[Candidate] = asyncio.Queue(maxsize=128)
+        self._answer_sdp: asyncio.Queue[str] = asyncio.Queue(maxsize=1)
         self._wake = asyncio.Event()
         self._opened = asyncio.Event()
         self._is_over = False
@@ -67,12 +69,24 @@ class SeedConnection:
         self._chunks: dict[int, bytes] = {}
         self._moved_at = time.monotonic()
 
-    async def run(self, offer_sdp: str, send_answer: Callable[[str], object]) -> None:
-        """Answer the offer, serve until the end, clean up. Never raises because of the peer."""
+    async def answer(self, offer_sdp: str, send_answer: Callable[[str], object]) -> None:
+        """Answer an offer, serve until the end, clean up. Never raises because of the peer."""
+        await self._run(lambda: self._answer(offer_sdp, send_answer))
+
+    async def offer(self, send_offer: Callable[[str], object]) -> None:
+        """Make an offer, serve until the end, clean up. Never raises because of the peer."""
+        await self._run(lambda: self._offer(send_offer))
+
+    def take_answer(self, answer_sdp: str) -> None:
+        """The peer's answer to our offer; a second one is ignored."""
+        if not self._answer_sdp.full():
+            self._answer_sdp.put_nowait(answer_sdp)
+
+    async def _run(self, negotiate: Callable[[], Awaitable[None]]) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
                 async with asyncio.timeout(self._giving.limits.connect_timeout_s):
-                    send_answer(await self._answer(offer_sdp))
+                    await negotiate()
                     taking = tasks.create_task(self._take_candidates(), name="seed-candidates")
                     await self._opened.wait()
                 try:
@@ -84,7 +98,7 @@ class SeedConnection:
         except* TimeoutError:
             self._log.info("peer_not_reached")
         except* PeerFault as faults:
-            self._log.info("offer_refused", error=str(faults.exceptions[0]))
+            self._log.info("description_refused", error=str(faults.exceptions[0]))
         finally:
             await self._close()
 
@@ -105,21 +119,31 @@ class SeedConnection:
         """End it now."""
         self._is_over = True
         self._opened.set()
+        self.take_answer("")  # nobody waits for one any more
         self._wake.set()
 
     @property
     def is_drained(self) -> bool:
         return self._is_over or self._session is None or self._session.is_drained
 
-    async def _answer(self, offer_sdp: str) -> str:
-        offer = RTCSessionDescription(without_unusable_candidates(offer_sdp), "offer")
-        try:
-            await self._connection.setRemoteDescription(offer)
+    async def _answer(self, offer_sdp: str, send_answer: Callable[[str], object]) -> None:
+        with _nonsense_is_the_peers_fault():
+            await self._connection.setRemoteDescription(_description(offer_sdp, "offer"))
             await self._connection.setLocalDescription(await self._connection.createAnswer())
-        except Exception as error:
-            # aiortc has no exception of its own for nonsense: it comes as a KeyError, an AssertionError, ...
-            raise PeerFault("offer_not_understood", f"The offer makes no sense: {error!r:.200}") from error
-        return str(self._connection.localDescription.sdp)
+        send_answer(str(self._connection.localDescription.sdp))
+
+    async def _offer(self, send_offer: Callable[[str], object]) -> None:
+        channel = self._connection.createDataChannel(LABEL, protocol=LABEL)
+        channel.on("open", lambda: self._on_channel(channel))
+        # aiortc tells of its candidates all at once, in the description; those of the peer may come one by one.
+        await self._connection.setLocalDescription(await self._connection.createOffer())
+        send_offer(str(self._connection.localDescription.sdp))
+        async with asyncio.timeout(self._giving.limits.answer_timeout_s):
+            answer = _description(await self._answer_sdp.get(), "answer")
+        if self._is_over:
+            return
+        with _nonsense_is_the_peers_fault():
+            await self._connection.setRemoteDescription(answer)
 
     async def _take_candidates(self) -> None:
         while True:
@@ -265,3 +289,16 @@ class SeedConnection:
         except TimeoutError:
             self._log.warning("connection_close_timed_out")
         self._log.debug("connection_closed")
+
+
+def _description(sdp: str, kind: str) -> RTCSessionDescription:
+    return RTCSessionDescription(without_unusable_candidates(sdp), kind)
+
+
+@contextmanager
+def _nonsense_is_the_peers_fault() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # aiortc has no exception of its own for nonsense: it comes as a KeyError, an AssertionError, ...
+        raise PeerFault("description_not_understood", f"It makes no sense: {error!r:.200}") from error

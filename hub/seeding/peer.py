@@ -1,9 +1,14 @@
-"""The seeding peer: in the swarm of every track of the catalogue, it answers whoever makes an offer."""
+"""The seeding peer: in the swarm of every track of the catalogue, it offers itself to listeners.
+
+A node makes the offer, not the listener: as the offering side aiortc chooses the direct path where there is
+one, as the answering side it leaves the choice to Chromium, which took the relay (docs/decisions/0010).
+"""
 
 import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Callable, Coroutine
 
 import aiohttp
 import structlog
@@ -13,7 +18,15 @@ from digm import signalling as messages
 from digm.errors import DigmError
 from digm.ids import from_hex, short
 from digm.peer_states import DEFAULT_SETTINGS
-from digm.signalling_client import Event, HubFault, Ready, Refused, SignallingClient, SignatureWanted
+from digm.signalling_client import (
+    Event,
+    HubFault,
+    IceServersChanged,
+    Ready,
+    Refused,
+    SignallingClient,
+    SignatureWanted,
+)
 from digm.token_bucket import TokenBucket
 from digm.wire import MAX_MESSAGE_BYTES
 from hub.config import Settings
@@ -53,7 +66,9 @@ class SeedingPeer:
             asyncio.Semaphore(settings.upload_slots * DEFAULT_SETTINGS.upload_slots),  # chunks, not peers
             self._limits,
         )
-        self._client = SignallingClient(self.peer_id, random=random.random)
+        self._client = SignallingClient(self.peer_id, random=random.random, role=messages.NODE)
+        self._to_meet: asyncio.Queue[Pair] = asyncio.Queue(self._limits.max_waiting)
+        self._offers = TokenBucket(self._limits.offers_per_s, self._limits.offer_burst, time.monotonic())
         self._joined: set[str] = set()
         self._ice_servers: tuple[messages.IceServer, ...] = ()
         self._connections: dict[Pair, SeedConnection] = {}
@@ -81,6 +96,7 @@ class SeedingPeer:
                 tasks = [
                     work.create_task(self._watch_catalogue(), name="seed-catalogue"),
                     work.create_task(self._stay_connected(connections), name="seed-signalling"),
+                    work.create_task(self._meet_peers(connections), name="seed-offers"),
                 ]
                 await stop.wait()
                 for task in tasks:
@@ -122,8 +138,7 @@ class SeedingPeer:
 
     def _join(self, root: str) -> None:
         token = swarm_token(self._swarm_secret, from_hex(root), int(time.time()) + self._limits.token_s)
-        # want=0: who comes after us makes the offer, we only answer.
-        self._client.join(root, token, self._library.tracks[root].share, time.monotonic(), want=0)
+        self._client.join(root, token, self._library.tracks[root].share, time.monotonic())
 
     # -- the hub
 
@@ -184,44 +199,91 @@ class SeedingPeer:
             case Ready():
                 self._ice_servers = event.ice_servers
                 log.info("hub_connected", tracks=len(self._joined))
+            case IceServersChanged():
+                self._ice_servers = event.ice_servers
             case Refused(code, _, track):
                 log.warning("hub_refused", code=code, track_root=short(track or ""))
                 if track in self._joined and code in ("not_joined", "token_expired"):
                     self._join(track)
+            case messages.Peers(track, peers):
+                for met in peers:
+                    self._hear_of(track, met.peer, met.role)
+            case messages.PeerJoined(track, peer, role=role):
+                self._hear_of(track, peer, role)
             case messages.Offer():
                 self._on_offer(event, connections)
+            case messages.Answer(track, sender):
+                if connection := self._connections.get((track, sender)):
+                    connection.take_answer(event.sdp)
             case messages.Candidate(track, sender):
                 if connection := self._connections.get((track, sender)):
                     connection.add_candidate(event)
 
     # -- peers
 
-    def _on_offer(self, offer: messages.Offer, connections: asyncio.TaskGroup) -> None:
-        pair = (offer.track, offer.sender)
-        track = self._library.tracks.get(offer.track)
-        if track is None:
-            OFFERS.labels("unknown_track").inc()
+    def _hear_of(self, track: str, peer: str, role: str) -> None:
+        """Somebody is in the swarm; nodes have the track themselves."""
+        if role == messages.NODE or peer == self.peer_id:
             return
-        if before := self._connections.pop(pair, None):
-            before.stop()  # the page was loaded again
-        per_peer = Counter(peer for _, peer in self._connections)[offer.sender]
-        limits = self._limits
-        if len(self._connections) >= limits.max_connections or per_peer >= limits.max_connections_per_peer:
+        if self._to_meet.full():
             OFFERS.labels("too_many").inc()
             return
-        OFFERS.labels("answered").inc()
-        connection = SeedConnection(track, offer.sender, self._ice_servers, self._giving)
-        self._connections[pair] = connection
-        connections.create_task(self._serve(pair, connection, offer.sdp), name="seed-connection")
+        self._to_meet.put_nowait((track, peer))
 
-    async def _serve(self, pair: Pair, connection: SeedConnection, sdp: str) -> None:
-        def send_answer(answer: str) -> None:
-            self._client.answer(pair[0], pair[1], answer)
+    async def _meet_peers(self, connections: asyncio.TaskGroup) -> None:
+        """Make the offers, no faster than we may."""
+        while True:
+            pair = await self._to_meet.get()
+            while not self._offers.take(1, now := time.monotonic()):
+                await asyncio.sleep(self._offers.ready_at(1, now) - now)
+            if pair not in self._connections and (connection := self._admit(pair)):
+                OFFERS.labels("made").inc()
+                self._start(
+                    pair, connection, connection.offer(self._sender(self._client.offer, pair)), connections
+                )
+
+    def _on_offer(self, offer: messages.Offer, connections: asyncio.TaskGroup) -> None:
+        pair = (offer.track, offer.sender)
+        if before := self._connections.pop(pair, None):
+            before.stop()  # the page was loaded again, or it would rather make the offer itself
+        if connection := self._admit(pair):
+            OFFERS.labels("answered").inc()
+            answering = connection.answer(offer.sdp, self._sender(self._client.answer, pair))
+            self._start(pair, connection, answering, connections)
+
+    def _admit(self, pair: Pair) -> SeedConnection | None:
+        """A new connection, if there is something to give and room for it."""
+        track, limits = self._library.tracks.get(pair[0]), self._limits
+        per_peer = Counter(peer for _, peer in self._connections)[pair[1]]
+        if track is None:
+            OFFERS.labels("unknown_track").inc()
+            return None
+        if len(self._connections) >= limits.max_connections or per_peer >= limits.max_connections_per_peer:
+            OFFERS.labels("too_many").inc()
+            return None
+        return SeedConnection(track, pair[1], self._ice_servers, self._giving)
+
+    def _sender(self, send: Callable[[str, str, str], bool], pair: Pair) -> Callable[[str], None]:
+        def send_description(sdp: str) -> None:
+            send(pair[0], pair[1], sdp)
             self._changed.set()
 
+        return send_description
+
+    def _start(
+        self,
+        pair: Pair,
+        connection: SeedConnection,
+        work: Coroutine[None, None, None],
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self._connections[pair] = connection
+        tasks.create_task(self._serve(pair, connection, work), name="seed-connection")
+
+    async def _serve(self, pair: Pair, connection: SeedConnection, work: Coroutine[None, None, None]) -> None:
         CONNECTIONS.inc()
         try:
-            await connection.run(sdp, send_answer)
+            await work
         except Exception:
             # One peer must not take the others along; what arrives here is our bug.
             log.exception("connection_failed", peer_id=short(pair[1]))

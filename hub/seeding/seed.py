@@ -6,7 +6,7 @@ import structlog
 
 from hub.config import Settings
 from hub.lifecycle import health_server
-from hub.seeding.ice import offer_loopback
+from hub.seeding.ice import offer_loopback, quicken_gathering
 from hub.seeding.peer import SeedingPeer
 from hub.seeding.sctp import quicken_retransmission
 from hub.storage.catalogue import Catalogue
@@ -18,6 +18,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Seed the data folder until `stop` is set, then drain."""
     offer_loopback(settings.ice_loopback)
     quicken_retransmission()
+    quicken_gathering()
     catalogue = await asyncio.to_thread(Catalogue.open, settings.data)
     try:
         peer = SeedingPeer(settings, catalogue)

@@ -81,6 +81,7 @@ class Listener:
         self._manifest = manifest
         self._client = SignallingClient(self.peer_id, random=random.random)
         self._connections: list[RTCPeerConnection] = []
+        self._unread: list[object] = []
 
     @property
     def track(self) -> str:
@@ -93,17 +94,18 @@ class Listener:
     async def event(self, kind: type) -> object:
         async with asyncio.timeout(20):
             while True:
+                for event in self._unread:
+                    if isinstance(event, kind):
+                        self._unread.remove(event)
+                        return event
                 frame = await self._socket.receive()
                 assert frame.type is aiohttp.WSMsgType.TEXT, frame
-                wanted = None
                 for event in self._client.receive(frame.data, time.monotonic()):
                     if isinstance(event, SignatureWanted):
                         self._client.signed(self._key.sign(event.message))
-                    elif isinstance(event, kind):
-                        wanted = event
+                    else:
+                        self._unread.append(event)
                 await self.flush()
-                if wanted is not None:
-                    return wanted
 
     async def join(self, token: str) -> tuple[str, ...]:
         """Enter the swarm. Returns who is there."""
@@ -125,6 +127,29 @@ class Listener:
         answer = await self.event(messages.Answer)
         assert isinstance(answer, messages.Answer)
         await connection.setRemoteDescription(RTCSessionDescription(answer.sdp, "answer"))
+        await session.wait_for(PeerReady)
+        return session
+
+    async def take_offer(self, edit_answer=lambda sdp: sdp) -> ChannelSession:
+        """Wait for an offer as a page does, answer it, and wait until the session is ready."""
+        offer = await self.event(messages.Offer)
+        assert isinstance(offer, messages.Offer)
+        connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self._connections.append(connection)
+        sessions: asyncio.Queue[ChannelSession] = asyncio.Queue()
+
+        def on_channel(channel: RTCDataChannel) -> None:
+            session = ChannelSession(channel, self._manifest)
+            session.flush()
+            sessions.put_nowait(session)
+
+        connection.on("datachannel", on_channel)
+        await connection.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
+        await connection.setLocalDescription(await connection.createAnswer())
+        self._client.answer(self.track, offer.sender, edit_answer(connection.localDescription.sdp))
+        await self.flush()
+        async with asyncio.timeout(20):
+            session = await sessions.get()
         await session.wait_for(PeerReady)
         return session
 

@@ -20,6 +20,7 @@ from digm.wire import Reason
 from hub.config import Settings
 from hub.seeding.chunk_cache import ChunkCache
 from hub.seeding.ice import offer_loopback, usable_candidate, without_unusable_candidates
+from hub.seeding.metrics import OFFERS
 from hub.seeding.peer import SeedingPeer
 from hub.seeding.sctp import bound_slow_start, quicken_retransmission
 from hub.seeding.settings import SeedLimits
@@ -64,21 +65,29 @@ class House:
 
 @contextlib.asynccontextmanager
 async def house_over(data: Path, limits: SeedLimits | None = None) -> AsyncIterator[House]:
-    house, stop = House(data), asyncio.Event()
+    house = House(data)
     await house.open_hub()
-    catalogue = Catalogue.open(data)
+    try:
+        async with seeding(house, limits):
+            yield house
+    finally:
+        await house.close_hub()
+
+
+@contextlib.asynccontextmanager
+async def seeding(house: House, limits: SeedLimits | None = None) -> AsyncIterator[None]:
+    stop, catalogue = asyncio.Event(), Catalogue.open(house.data)
     offer_loopback(True)
-    seed = SeedingPeer(Settings(data=data, signal_url=house.url), catalogue, limits)
+    seed = SeedingPeer(Settings(data=house.data, signal_url=house.url), catalogue, limits)
     running = asyncio.create_task(seed.run(stop))
     try:
-        yield house
+        yield
     finally:
         stop.set()
         async with asyncio.timeout(20):
             await running
         offer_loopback(False)
         catalogue.close()
-        await house.close_hub()
 
 
 @pytest.fixture
@@ -111,6 +120,53 @@ async def test_a_listener_that_hides_its_address_is_reached_without_a_pause(trac
         connected_s = time.monotonic() - before
         assert isinstance(await session.fetch(0, 2), bytes)
         assert connected_s < 5
+
+
+@pytest.mark.parametrize("edit_answer", [lambda sdp: sdp, hidden])
+async def test_a_listener_that_joins_is_made_an_offer(track, house, edit_answer) -> None:
+    async with listening(house.url, track) as listener:
+        await house.seed_of(listener, track)
+        session = await listener.take_offer(edit_answer)
+        assert isinstance(await session.fetch(0, 2), bytes)
+
+
+async def test_a_seeding_peer_that_comes_later_makes_offers_to_those_who_are_there(tmp_path, track) -> None:
+    house = House(tmp_path)
+    await house.open_hub()
+    token = swarm_token(load_swarm_secret(tmp_path), track.track_root, int(time.time()) + 60)
+    try:
+        async with listening(house.url, track) as listener:
+            assert await listener.join(token) == ()
+            async with seeding(house):
+                session = await listener.take_offer()
+                assert isinstance(await session.fetch(0, 1), bytes)
+    finally:
+        await house.close_hub()
+
+
+async def test_an_answer_that_makes_no_sense_costs_the_others_nothing(track, house) -> None:
+    async with listening(house.url, track) as hostile, listening(house.url, track) as listener:
+        await house.seed_of(hostile, track)
+        offer = await hostile.event(messages.Offer)
+        nonsense = offer.sdp.replace("a=fingerprint", "a=fingerpaint").replace("a=ice-ufrag", "a=ice-frog")
+        hostile._client.answer(hostile.track, offer.sender, nonsense)
+        await hostile.flush()
+        await house.seed_of(listener, track)
+        session = await listener.take_offer()
+        assert isinstance(await session.fetch(0, 2), bytes)
+
+
+async def test_offers_are_made_no_faster_than_they_may_and_only_so_many_wait(tmp_path, track) -> None:
+    limits = SeedLimits(offers_per_s=0.001, offer_burst=1, max_waiting=1)
+    async with house_over(tmp_path, limits) as house, contextlib.AsyncExitStack() as stack:
+        crowd = [await stack.enter_async_context(listening(house.url, track)) for _ in range(5)]
+        for listener in crowd:
+            await house.seed_of(listener, track)
+        assert await crowd[0].take_offer()
+        before = OFFERS.labels("made")._value.get()
+        for listener in crowd[1:]:
+            assert await house.seed_of(listener, track)
+        assert OFFERS.labels("made")._value.get() == before
 
 
 @pytest.mark.parametrize(
