@@ -1,6 +1,8 @@
 // What can begin before Python is up: asking the hub for the track, its manifest, a listening grant and a place in
 // the swarm. Nothing here is trusted: Python checks the manifest, the grant and every chunk before anything plays.
 
+import { EarlySwarm } from './digm-early-swarm.js';
+
 /** A failure that the listener is told about; `code` is stable, `message` is a sentence. */
 export class PlayerError extends Error {
   /** @param {string} code @param {string} message */
@@ -18,7 +20,7 @@ const SIGNAL_PROTOCOL = 'digm.signal.1';
  * @property {Promise<ArrayBuffer>} manifest its exact bytes, unchecked.
  * @property {Promise<CryptoKeyPair>} keys X25519; the private key cannot leave WebCrypto.
  * @property {Promise<any>} grant the hub's answer: sealed grant and swarm token.
- * @property {Promise<EarlySocket>} signal
+ * @property {Promise<EarlySwarm | null>} swarm
  * @property {AbortController} abort ends all of it.
  * @property {() => Promise<any>} renew a fresh grant for the same key.
  * @property {(address: string) => EarlySocket} connect a new connection to a hub of the track.
@@ -27,27 +29,29 @@ const SIGNAL_PROTOCOL = 'digm.signal.1';
 /**
  * @param {string} track 64 hex digits.
  * @param {string} hub origin.
- * @param {any} [known] what the hub's page says of the track already: it need not be asked.
+ * @param {any} policy of static/digm-sharing.js; with `peers` false the hub's signalling is left alone.
  * @returns {HeadStart}
  */
-export function begin(track, hub, known = null) {
+export function begin(track, hub, policy) {
   const abort = new AbortController();
   const { signal: ended } = abort;
   const address = `${hub}/api/tracks/${track}`;
-  const details = known ? Promise.resolve(known) : askHub(address, { signal: ended });
+  const details = askHub(address, { signal: ended });
   const keys = makeKeys();
+  const grant = keys.then((pair) => askGrant(address, pair, ended));
   const headStart = {
     details,
     keys,
     manifest: details.then((found) => fetchManifest(found.manifest_url, ended)),
-    grant: keys.then((pair) => askGrant(address, pair, ended)),
-    signal: details.then((found) => openSignal(found.signal_urls[0], ended)),
+    grant,
+    swarm: details.then((found) => (
+      policy.peers ? new EarlySwarm(openSignal(found.signal_urls[0], ended), track, grant, policy, ended) : null)),
     abort,
     renew: async () => askGrant(address, await keys, ended),
     connect: (address) => openSignal(address, ended),
   };
   // Python awaits each of them, perhaps later: a failure before that is not an unhandled one.
-  for (const promise of [details, keys, headStart.manifest, headStart.grant, headStart.signal]) promise.catch(() => {});
+  for (const promise of [details, keys, headStart.manifest, headStart.grant, headStart.swarm]) promise.catch(() => {});
   return headStart;
 }
 
@@ -122,6 +126,12 @@ export class EarlySocket {
     this.listener = listener;
     for (const text of this.waiting.splice(0)) listener(text);
     if (this.isClosed) listener(null);
+  }
+
+  /** Keep what comes from now on for somebody else. @param {string[]} unheard that somebody has to hear, too. */
+  unlisten(unheard) {
+    this.listener = null;
+    this.waiting.unshift(...unheard);
   }
 
   /** @param {string} text */

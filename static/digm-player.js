@@ -9,6 +9,7 @@ import { PlayerError, begin } from './digm-head-start.js';
 import { connectMediaSession } from './digm-media-session.js';
 import { pythonStart, startPython } from './digm-python.js';
 import { hasPeerConnections, mediaSourceClass, whatIsMissing } from './digm-support.js';
+import { Sharing, mountSharing } from './digm-sharing.js';
 import { Surface } from './digm-surface.js';
 
 const MIRRORED_EVENTS = [
@@ -32,6 +33,7 @@ export class DigmPlayer extends HTMLElement {
   static observedAttributes = ['track', 'hub'];
 
   #surface;
+  #sharing = new Sharing(this);
   #audio;
   /** @type {import('./digm-head-start.js').HeadStart | null} */
   #headStart = null;
@@ -54,6 +56,7 @@ export class DigmPlayer extends HTMLElement {
     this.#audio = document.createElement('audio');
     this.#audio.preload = 'auto';
     this.#surface = new Surface(shadow, this, this.#audio);
+    mountSharing(/** @type {HTMLElement} */ (shadow.getElementById('foot')), this);
     for (const type of MIRRORED_EVENTS) this.#audio.addEventListener(type, () => this.#forward(type));
     connectMediaSession(this, this.#audio);
   }
@@ -93,6 +96,9 @@ export class DigmPlayer extends HTMLElement {
   get muted() { return this.#audio.muted; }
   set muted(value) { this.#audio.muted = value; }
   get error() { return this.#error; }
+  /** @returns {import('./digm-sharing.js').SharingSettings} what the listener decided, for all players of this origin. */
+  get sharing() { return this.#sharing.settings; }
+  set sharing(patch) { this.#sharing.change(patch); }
 
   /** @returns {Stats} */
   get stats() {
@@ -142,8 +148,8 @@ export class DigmPlayer extends HTMLElement {
     const source = new (mediaSourceClass())();
     this.#audio.disableRemotePlayback = true; // ManagedMediaSource asks for it
     this.#audio.src = URL.createObjectURL(source);
-    this.#headStart = begin(this.track, this.hub, this.#known());
-    const firstSound = new FirstSound(this.#headStart, this.track, source, this.#audio);
+    this.#headStart = begin(this.track, this.hub, this.#sharing.policy());
+    const firstSound = new FirstSound(this.#headStart, this.track, source);
     this.#surface.starting();
     this.#headStart.details.then((details) => {
       if (generation === this.#generation) this.#describe(details);
@@ -156,29 +162,17 @@ export class DigmPlayer extends HTMLElement {
     }
   }
 
-  /** What the hub wrote into its own page; another track of another hub has to be asked for. */
-  #known() {
-    try {
-      const details = JSON.parse(this.dataset.details ?? 'null');
-      return details?.track_root === this.track && this.hub === OWN_HUB ? details : null;
-    } catch {
-      return null;
-    }
-  }
-
   /** Wait for Python, hand everything over. What the hub refuses is said at once, Python or not. */
   async #open(generation, source, firstSound) {
     const headStart = this.#headStart;
     Promise.all([headStart.details, headStart.keys, headStart.manifest, headStart.grant]).catch((error) => {
       if (generation === this.#generation) this.#failWith(error);
     });
-    const boot = await startPython((done) => this.#surface.progress(done), {
-      frames: firstSound.ready,
-      sound: this.#firstSoundOf(firstSound),
-    });
+    const boot = await startPython((done) => this.#surface.progress(done), this.#firstSoundOf(firstSound));
     if (generation !== this.#generation || this.#error?.fatal) return;
     this.#python = boot.open_player({
       track: this.track,
+      sharing: this.#sharing,
       audio: this.#audio,
       source,
       begun: headStart,
@@ -237,7 +231,10 @@ export class DigmPlayer extends HTMLElement {
     else if (kind === 'status') return this.#surface.status(value.text);
     else if (kind === 'notice') return this.#notice(value.code, value.message);
     else if (kind === 'error') return this.#fail(value.code, value.message);
-    if (kind === 'stats') this.#surface.stats(value);
+    if (kind === 'stats') {
+      this.#surface.stats(value);
+      this.#forward('stats');
+    }
   }
 
   #failWith(error) {

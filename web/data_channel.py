@@ -35,6 +35,7 @@ class LinkOwner(Protocol):
     def link_closed(self, link: "PeerLink", code: str) -> None: ...
     def send_candidate(self, link: "PeerLink", candidate: Any) -> None: ...
     def buffered_s(self) -> float | None: ...
+    def numbers_changed(self) -> None: ...
 
 
 class PeerLink:
@@ -72,6 +73,7 @@ class PeerLink:
         self._pacer = Pacer(now_s())
         self._held_since: float | None = None
         self._moved_at = now_s()
+        self._settling: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._looked_at = 0
         self._timer = Timer(self._on_time)
@@ -107,6 +109,28 @@ class PeerLink:
         description = await self._connection.createAnswer()
         return await self._described(description, is_complete)
 
+    def adopt(self, early: Any) -> None:
+        """Go on with a connection that was begun before Python was up (static/digm-early-swarm.js)."""
+        self.is_offering = bool(early.isOffering)
+        if not self.is_offering:
+            self._subscriptions.on(self._connection, "datachannel", lambda event: self._take(event.channel))
+        self._settling = asyncio.ensure_future(self._settle(early.settled))
+        if early.channel:
+            self._take(early.channel)
+            for data in early.waiting:
+                self._hear(data)
+            if early.channel.readyState in ("closing", "closed"):
+                self.close("channel_closed")
+
+    async def _settle(self, settled: Any) -> None:
+        await settled
+        await self._take_waiting_candidates()
+
+    async def _take_waiting_candidates(self) -> None:
+        waiting, self._waiting_candidates = self._waiting_candidates, []
+        for candidate in waiting:
+            await self.add_candidate(candidate)
+
     async def _described(self, description: Any, is_complete: bool) -> str:
         await self._connection.setLocalDescription(description)
         if is_complete:
@@ -121,9 +145,7 @@ class PeerLink:
         if kind == "answer" and self._connection.signalingState != "have-local-offer":
             return
         await self._connection.setRemoteDescription(browser.js_object(type=kind, sdp=sdp))
-        waiting, self._waiting_candidates = self._waiting_candidates, []
-        for candidate in waiting:
-            await self.add_candidate(candidate)
+        await self._take_waiting_candidates()
 
     async def add_candidate(self, candidate: Any) -> None:
         """Take a candidate of the other side; one that the browser refuses is left out."""
@@ -152,7 +174,7 @@ class PeerLink:
         channel.binaryType = "arraybuffer"
         channel.bufferedAmountLowThreshold = self._pacer.allowed_buffer_bytes // 2
         self._subscriptions.on(channel, "open", lambda _: self._on_open())
-        self._subscriptions.on(channel, "message", self._on_message)
+        self._subscriptions.on(channel, "message", lambda event: self._hear(event.data))
         self._subscriptions.on(channel, "close", lambda _: self.close("channel_closed"))
         self._subscriptions.on(channel, "bufferedamountlow", lambda _: self.pump())
         if channel.readyState == "open":
@@ -164,13 +186,13 @@ class PeerLink:
             self.pump()
             self._looking = asyncio.ensure_future(self._look())
 
-    def _on_message(self, event: Any) -> None:
+    def _hear(self, data: Any) -> None:
         if self.session is None:
             return
-        if not hasattr(event.data, "byteLength"):  # text: nobody who speaks the protocol sends it
+        if not hasattr(data, "byteLength"):  # text: nobody who speaks the protocol sends it
             self.close("message_type")
             return
-        self._handle(self.session.receive(JsBytes.of(event.data), now_s()))
+        self._handle(self.session.receive(JsBytes.of(data), now_s()))
         self.pump()
 
     def _on_time(self) -> None:
@@ -201,20 +223,20 @@ class PeerLink:
     def _load(self, wanted: events.UploadWanted) -> None:
         data = self._owner.cache.get(wanted.rendition, wanted.chunk)
         if data is not None:
-            self._have_ready(wanted.request_id, data)
+            self._give(wanted.request_id, data)
         elif (wanted.rendition, wanted.chunk) in self._owner.cache:
             self._loads[wanted.request_id] = asyncio.ensure_future(self._load_kept(wanted))
         else:
-            self._have_ready(wanted.request_id, None)
+            self._give(wanted.request_id, None)
 
     async def _load_kept(self, wanted: events.UploadWanted) -> None:
         """From the disk: hashed again before anybody gets it."""
         data = await self._owner.cache.load(wanted.rendition, wanted.chunk)
         del self._loads[wanted.request_id]
-        self._have_ready(wanted.request_id, data)
+        self._give(wanted.request_id, data)
         self.pump()
 
-    def _have_ready(self, request_id: int, data: JsBytes | None) -> None:
+    def _give(self, request_id: int, data: JsBytes | None) -> None:
         assert self.session is not None
         if data is None:
             self._handle(self.session.refuse(request_id, Reason.NOT_HELD))
@@ -290,6 +312,7 @@ class PeerLink:
             if moved == self._looked_at and self.rtt_s is not None:
                 continue
             self._looked_at = moved
+            self._owner.numbers_changed()
             try:
                 path = await browser.path_of(self._connection)
             except browser.BrowserError:
@@ -306,8 +329,9 @@ class PeerLink:
         if self._is_closed:
             return
         self._is_closed = True
-        if self._looking is not None:
-            self._looking.cancel()
+        for task in (self._looking, self._settling):
+            if task is not None:
+                task.cancel()
         self._timer.stop()
         self._subscriptions.close()
         if self.session is not None:

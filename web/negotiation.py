@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from digm.address_privacy import relay_only_candidate, relay_only_sdp
-from digm.signalling import Candidate
+from digm.signalling import Candidate, IceServer
 from digm.signalling_client import SignallingClient
 from digm.wire import Relay, RelayKind, relay_message
 from web import browser
@@ -92,3 +92,11 @@ class Negotiation:
         ids = bytes.fromhex(self._client.peer), bytes.fromhex(peer)
         signature = await browser.ed25519_sign(self._identity, relay_message(self._track_root, *ids, kind, sdp))
         self._relay_to(via, Relay(*ids, kind, signature, sdp))
+
+
+def ice_server(server: IceServer) -> dict[str, Any]:
+    """One entry for RTCPeerConnection."""
+    entry: dict[str, Any] = {"urls": list(server.urls)}
+    if server.username is not None:
+        entry |= {"username": server.username, "credential": server.credential or ""}
+    return entry

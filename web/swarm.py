@@ -25,7 +25,7 @@ from web.browser import now_s
 from web.data_channel import PeerLink, negotiate
 from web.hub_link import HubLink
 from web.links import Links
-from web.negotiation import Negotiation
+from web.negotiation import Negotiation, ice_server
 from web.sharing import Sharing
 from web.store import ChunkCache
 from web.timer import Timer
@@ -44,6 +44,7 @@ class Swarm(Links):
 
     Attributes:
         on_expectation: told how many peers may be expected, each time that it changes.
+        numbers_changed: called when what was given or taken has changed, every other second.
 
     Args:
         manifest: checked.
@@ -68,6 +69,7 @@ class Swarm(Links):
         self.cache = cache
         self.manners = sharing.manners
         self.buffered_s = buffered_s
+        self.numbers_changed: Callable[[], None] = lambda: None
         self.on_expectation: Callable[[int], None] = lambda peers: None
         self._manifest = manifest
         self._root = manifest.track_root.hex()
@@ -108,17 +110,17 @@ class Swarm(Links):
             return "few_listeners"
         return None
 
-    async def run(self, first_socket: Any, token: str, urls: list[str], connect: Callable[[str], Any]) -> None:
+    async def run(self, early: Any, token: str, urls: list[str], connect: Callable[[str], Any]) -> None:
         """Be in the swarm until cancelled.
 
         Args:
-            first_socket: to the first of `urls`, open or about to be.
+            early: what was begun before Python was up (static/digm-early-swarm.js), or None.
             token: of the swarm, as it comes with the grant.
             urls: of the swarm's hubs.
             connect: opens a socket to one of them.
         """
         self._token = token
-        identity = await browser.ed25519_generate()
+        identity = (early and early.identity) or await browser.ed25519_generate()
         me = self._me = (await browser.raw_public_key(identity)).hex()
         self._client = SignallingClient(me, random=self._random)
         self._choice = PeerChoice(me, random=self._random)
@@ -136,7 +138,11 @@ class Swarm(Links):
         self._on_sharing()
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                self._tasks.create_task(self._hub.run(first_socket), name="hub")
+                for begun in early.links if early else ():
+                    if begun.isNode:
+                        self._nodes.add(begun.peer)
+                    self._link(begun.peer, begun.connection).adopt(begun)
+                self._tasks.create_task(self._hub.run(early.socket if early else connect(urls[0])), name="hub")
         finally:
             self._sharing.forget(self._on_sharing)
             self._close()
@@ -182,10 +188,10 @@ class Swarm(Links):
     def _on_hub(self, event: Event) -> None:
         match event:
             case Ready():
-                self._ice_servers = [_ice_server(server) for server in event.ice_servers]
+                self._ice_servers = [ice_server(server) for server in event.ice_servers]
                 self._site_least = event.limits.get("min_listeners", 0)
             case IceServersChanged():
-                self._ice_servers = [_ice_server(server) for server in event.ice_servers]
+                self._ice_servers = [ice_server(server) for server in event.ice_servers]
             case messages.Peers():
                 self._listeners = event.listeners
                 nodes = {item.peer for item in event.peers if item.role == messages.NODE}
@@ -197,8 +203,10 @@ class Swarm(Links):
                 if role == messages.NODE:
                     self._nodes.add(peer)
                 else:
+                    self._listeners += 1
                     self._choice.told([peer], now_s(), wait_s=LATER_S)
             case messages.PeerLeft(peer=peer):
+                self._listeners -= peer not in self._nodes
                 self._choice.left(peer)
             case messages.Offer():
                 self._on_offer(event.sender, event.sdp, via=None)
@@ -207,13 +215,11 @@ class Swarm(Links):
             case messages.Candidate():
                 self._on_candidate(event)
             case Refused() if event.track is not None:
-                self._listeners = 0
-                self._expected = self._expected or 0
+                self._listeners, self._expected = 0, self._expected or 0
         self._poll()
 
     def _on_hub_lost(self) -> None:
-        self._nodes_due = 0.0
-        self._expected = self._expected or 0
+        self._nodes_due, self._expected = 0.0, self._expected or 0
         self._poll()
 
     def _join(self) -> None:
@@ -333,8 +339,9 @@ class Swarm(Links):
 
     # -- links
 
-    def _link(self, peer: str) -> PeerLink:
-        connection = browser.peer_connection(self._ice_servers, is_relay_only=self._policy.hide_address)
+    def _link(self, peer: str, connection: Any = None) -> PeerLink:
+        if connection is None:
+            connection = browser.peer_connection(self._ice_servers, is_relay_only=self._policy.hide_address)
         link = PeerLink(peer, connection, self, self._session)
         self._links[peer] = link
         self._choice.connecting(peer, now_s())
@@ -391,10 +398,3 @@ class Swarm(Links):
             self._hub.flush()
         for link in list(self._links.values()):
             link.close()
-
-
-def _ice_server(server: messages.IceServer) -> dict[str, Any]:
-    entry: dict[str, Any] = {"urls": list(server.urls)}
-    if server.username is not None:
-        entry |= {"username": server.username, "credential": server.credential or ""}
-    return entry
