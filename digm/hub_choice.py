@@ -26,6 +26,7 @@ class HubChoice:
         self._at = 0
         self._elsewhere: str | None = None
         self._redirects = 0
+        self._failed: set[str] = set()
 
     @property
     def url(self) -> str:
@@ -34,12 +35,17 @@ class HubChoice:
 
     def failed(self) -> None:
         """The hub could not be reached, or the connection ended: the next one in the order."""
+        self._failed.add(self.url)
         if self._elsewhere is None:
             self._at = (self._at + 1) % len(self._urls)
         self._elsewhere = None
 
     def redirected(self, url: str) -> bool:
-        """A hub says where the swarm lives. False when it is not worth following: stay here."""
+        """A hub says where the swarm lives. False when it is not worth following: stay here, and ask again."""
+        if url in self._failed:
+            # We know better for now: the hub here will notice, and take over. Next time we try.
+            self._failed.discard(url)
+            return False
         if self._redirects >= MAX_REDIRECTS or url == self.url:
             return False
         self._redirects += 1
@@ -52,3 +58,4 @@ class HubChoice:
     def settled(self) -> None:
         """The hub let us into the swarm."""
         self._redirects = 0
+        self._failed.clear()

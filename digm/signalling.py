@@ -187,9 +187,13 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class OfferRelay:
-    """node: others may use the TURN server that it runs; the hub checks that it answers and hands it out."""
+    """node: others may use the TURN server that it runs; the hub checks that it answers and hands it out.
+
+    `secret`: with which the hub makes credentials for it; None: the hub's own relay secret.
+    """
 
     urls: tuple[str, ...]
+    secret: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +275,7 @@ SCHEMA: Mapping[type, tuple[str, Mapping[str, Check]]] = {
     Ice: ("ice", {}),
     IceServers: ("ice_servers", {"ice_servers": fields.ice_servers, "ttl_s": _ttl_s}),
     Redirect: ("redirect", {**_track, "url": fields.hub_url}),
-    OfferRelay: ("offer_relay", {"urls": fields.turn_urls}),
+    OfferRelay: ("offer_relay", {"urls": fields.turn_urls, "secret": fields.optional(fields.hex_id)}),
     Error: (
         "error",
         {"code": _code, "message": fields.text(MAX_TEXT_CHARS), "track": fields.optional(fields.hex_id)},

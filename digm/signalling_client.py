@@ -30,9 +30,8 @@ class ClientSettings:
     reconnect_first_s: float = 0.5  # a restarted hub is back within a second
     reconnect_most_s: float = 30.0  # architecture.md: a swarm is whole again within a minute
     heartbeat_jitter: float = 0.3  # protocol.md: announce every 30-60 s, jittered
-    ice_renew_at: float = (
-        0.8  # of the credentials' life; TURN's own refresh (RFC 8656) must still find them valid
-    )
+    ice_renew_at: float = 0.8  # of the credentials' life: what is connecting meanwhile still finds them valid
+    ask_again_s: float = 3.0  # a hub that sent us elsewhere takes over when that one is gone; doubles each time
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +87,7 @@ class _Membership:
     share: float
     want: int
     announce_at: float
+    redirects: int = 0  # how often the hub said that the swarm lives on another one, lately
 
 
 class SignallingClient:
@@ -164,11 +164,13 @@ class SignallingClient:
                 self._ask_ice_at = self._renewal(message.ttl_s, now)
                 return [IceServersChanged(message.ice_servers)]
             case messages.Redirect():
-                return self._redirected(message)
+                return self._redirected(message, now)
             case messages.Offer() | messages.Answer() | messages.Candidate():
                 is_ours = message.recipient == self.peer and message.track in self._memberships
                 return [message] if is_ours else []
-            case messages.Peers() | messages.PeerJoined() | messages.PeerLeft():
+            case messages.Peers():
+                return self._entered(message, now)
+            case messages.PeerJoined() | messages.PeerLeft():
                 return [message] if message.track in self._memberships else []
         return [HubFault("message_type")]
 
@@ -180,7 +182,12 @@ class SignallingClient:
             self._ask_ice_at = now + self._heartbeat_s  # in case that no answer comes
             self._send(messages.Ice())
         for track, membership in self._memberships.items():
-            if now >= membership.announce_at:
+            if now < membership.announce_at:
+                continue
+            if membership.redirects:
+                membership.announce_at = self._ask_again(membership, now)
+                self._send(messages.Join(track, membership.token, membership.share, membership.want))
+            else:
                 membership.announce_at = self._next_announce(now)
                 self._send(messages.Announce(track, membership.share))
 
@@ -238,9 +245,9 @@ class SignallingClient:
         """Tell the hub of a peer that broke a rule, such as `wrong_hash`. False when the hub is not there."""
         return self._relay(messages.Report(track, peer, code))
 
-    def offer_relay(self, urls: tuple[str, ...]) -> bool:
+    def offer_relay(self, urls: tuple[str, ...], secret: str | None = None) -> bool:
         """Offer our TURN server to others, after every `Ready`. False when the hub is not there."""
-        return self._relay(messages.OfferRelay(urls))
+        return self._relay(messages.OfferRelay(urls, secret))
 
     def _welcomed(self, welcome: messages.Welcome, now: float) -> list[Event]:
         self._is_ready = True
@@ -252,12 +259,27 @@ class SignallingClient:
             self._send(messages.Join(track, membership.token, membership.share, membership.want))
         return [Ready(welcome.session, welcome.ice_servers, welcome.limits)]
 
-    def _redirected(self, redirect: messages.Redirect) -> list[Event]:
+    def _entered(self, peers: messages.Peers, now: float) -> list[Event]:
+        membership = self._memberships.get(peers.track)
+        if membership is None:
+            return []
+        if membership.redirects:
+            membership.redirects, membership.announce_at = 0, self._next_announce(now)
+        return [peers]
+
+    def _redirected(self, redirect: messages.Redirect, now: float) -> list[Event]:
         membership = self._memberships.get(redirect.track)
         if membership is None:
             return []
-        membership.announce_at = math.inf  # not here; the next welcome joins again
+        # Whoever stays connected here, as a node does that has swarms on every hub, asks again now and then.
+        membership.redirects += 1
+        membership.announce_at = self._ask_again(membership, now)
         return [redirect]
+
+    def _ask_again(self, membership: _Membership, now: float) -> float:
+        pause_s: float = self._settings.ask_again_s * 2.0 ** min(membership.redirects - 1, 8)
+        pause_s = min(pause_s, self._heartbeat_s)
+        return now + pause_s * (1.0 - self._settings.heartbeat_jitter * self._random())
 
     def _renewal(self, ttl_s: float, now: float) -> float:
         if not ttl_s:

@@ -79,6 +79,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description="URLs of all hubs that share the swarms, this one's DIGM_PUBLIC_URL among them."),
     ] = ()
+    elder_nodes: Annotated[
+        tuple[str, ...],
+        Meta(description="Peer ids of nodes whose TURN servers this hub hands out when they offer them."),
+    ] = ()
     sessions_per_address: Annotated[
         int, Meta(ge=1, description="Signalling connections that one address may have at once.")
     ] = 250

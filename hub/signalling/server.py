@@ -25,6 +25,7 @@ from hub.signalling.bus import LocalBus
 from hub.signalling.connection import REPLACED, SignalConnection
 from hub.signalling.homes import Homes
 from hub.signalling.metrics import SESSIONS, TURNED_AWAY
+from hub.signalling.offered_relays import OfferedRelays
 from hub.signalling.presence import LocalPresence
 from hub.signalling.session import HubSession, Surroundings
 from hub.signalling.settings import SignallingSettings
@@ -51,6 +52,7 @@ class SignallingServer:
         self.homes = Homes(settings.hubs, settings.public_url or "")
         self._settings = settings
         self._relay_secret = load_relay_secret(settings.data)
+        self._relays = OfferedRelays(frozenset(settings.elder_nodes), self._relay_secret)
         self._bus = LocalBus()
         self._addresses = AddressLimits(self.limits)
         self._rounds: list[set[SignalConnection]] = [set() for _ in range(_ROUNDS)]
@@ -67,7 +69,7 @@ class SignallingServer:
             self.homes.elsewhere,
             self._ice_servers,
             self._swarm_bucket,
-            self._relay_offered,
+            self._relays.offer,
             time.time,
         )
 
@@ -129,6 +131,7 @@ class SignallingServer:
         peer = socket.session.peer or ""
         if self._by_peer.get(peer) is socket:
             del self._by_peer[peer]
+            self._relays.gone(peer)
         socket.session.end()
         if not self._count:
             self._all_gone.set()
@@ -151,6 +154,7 @@ class SignallingServer:
             work = [
                 tasks.create_task(self._look_after_sockets(), name="signal-pings"),
                 tasks.create_task(self._look_after_swarms(), name="signal-expire"),
+                tasks.create_task(self._relays.watch(), name="signal-relays"),
             ]
             yield
             for task in work:
@@ -212,7 +216,9 @@ class SignallingServer:
     # -- what sessions ask for
 
     def _ice_servers(self, session: str, host: str) -> tuple[tuple[IceServer, ...], int]:
-        return ice_servers(self._settings, self._relay_secret, session, time.time(), asked_host=host)
+        now = time.time()
+        elders = self._relays.nearest(session, now)
+        return ice_servers(self._settings, self._relay_secret, session, now, asked_host=host, elders=elders)
 
     def _swarm_bucket(self, track: str, now: float) -> TokenBucket:
         bucket = self._swarm_buckets.get(track)
@@ -221,9 +227,6 @@ class SignallingServer:
             bucket = TokenBucket(limits.swarm_messages_per_s, limits.swarm_message_burst, now)
             self._swarm_buckets[track] = bucket
         return bucket
-
-    def _relay_offered(self, peer: str, urls: tuple[str, ...]) -> None:
-        log.info("relay_offered", peer_id=short(peer), urls=len(urls))
 
     def _sockets(self) -> list[SignalConnection]:
         return [socket for sockets in self._rounds for socket in sockets]

@@ -36,7 +36,7 @@ class Surroundings:
         home: the `/signal` address of the hub where a swarm lives; None: here.
         ice_servers: for a session id and the host it dialled: the servers, and for how many seconds.
         swarm_bucket: how much may be relayed in a swarm.
-        relay_offered: a node's TURN server: (peer id, urls).
+        relay_offered: a node's TURN server: (peer id, urls, secret). False when it is not wanted.
         unix_now: for what expires on the calendar.
     """
 
@@ -47,7 +47,7 @@ class Surroundings:
     home: Callable[[str], str | None]
     ice_servers: Callable[[str, str], tuple[IceServers, int]]
     swarm_bucket: Callable[[str, float], TokenBucket]
-    relay_offered: Callable[[str, tuple[str, ...]], None]
+    relay_offered: Callable[[str, tuple[str, ...], str | None], bool]
     unix_now: Callable[[], float]
 
 
@@ -233,7 +233,8 @@ class HubSession:
     def _on_offer_relay(self, offer: messages.OfferRelay, now: float) -> None:
         if self._role != messages.NODE:
             raise PeerFault("not_a_node", "Only nodes offer a relay.")
-        self._around.relay_offered(self._me, offer.urls)
+        if not self._around.relay_offered(self._me, offer.urls, offer.secret):
+            raise PeerFault("relay_not_wanted", "The operator of this hub has not named you as an elder node.")
 
     def _on_relayed(self, message: messages.Offer | messages.Answer | messages.Candidate, now: float) -> None:
         if message.sender != self._me:

@@ -49,3 +49,12 @@ def test_a_name_that_goes_away_moves_only_what_it_was_responsible_for(key, hubs)
 def test_tracks_are_spread_over_the_hubs():
     homes = [ranked(f"track {number}", [A, B, C])[0] for number in range(600)]
     assert all(150 < homes.count(hub) < 250 for hub in (A, B, C))
+
+
+def test_nobody_is_sent_back_at_once_to_a_hub_that_just_failed():
+    choice = HubChoice([A, B])
+    choice.failed()
+    assert choice.url == B
+    assert not choice.redirected(A)
+    assert choice.url == B
+    assert choice.redirected(A), "it may be back by then"

@@ -42,6 +42,7 @@ EXAMPLES = [
     messages.IceServers((messages.IceServer(("turn:t.example",), "u", "c"),), 600.0),
     messages.Redirect(TRACK, "wss://other.example/signal"),
     messages.OfferRelay(("turn:[2001:db8::1]:3478?transport=udp", "turns:relay.example:5349")),
+    messages.OfferRelay(("turn:192.0.2.1",), "ab" * 32),
 ]
 
 
@@ -265,9 +266,23 @@ def test_a_swarm_that_lives_elsewhere_is_joined_again_on_the_next_connection():
     client.to_send()
     redirect = messages.Redirect(TRACK, "wss://other.example/signal")
     assert client.receive(messages.encode(redirect), 1.0) == [redirect]
-    client.tick(1_000.0)
-    assert messages.Announce(TRACK, 0.0) not in sent(client)
-    client.disconnected(1_001.0)
-    client.connected(1_002.0)
-    welcome(client, 1_002.0)
+    client.disconnected(2.0)
+    client.connected(3.0)
+    welcome(client, 3.0)
     assert sent(client) == [messages.Join(TRACK, "token", 0.0)]
+
+
+def test_who_stays_with_a_hub_that_sent_it_elsewhere_asks_again_until_it_is_let_in():
+    client = ready_client()
+    client.join(TRACK, "token", 0.0, 0.0)
+    welcome(client)
+    client.to_send()
+    client.receive(messages.encode(messages.Redirect(TRACK, "wss://other.example/signal")), 1.0)
+    deadline = client.next_deadline()
+    assert deadline is not None
+    assert deadline <= 4.0
+    client.tick(deadline)
+    assert sent(client) == [messages.Join(TRACK, "token", 0.0)]
+    client.receive(messages.encode(messages.Peers(TRACK, (), 1)), deadline)
+    client.tick(deadline + 45.0)
+    assert sent(client) == [messages.Announce(TRACK, 0.0)]

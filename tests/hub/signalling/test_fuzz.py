@@ -49,7 +49,7 @@ class Hub:
             home=lambda track: None,
             ice_servers=lambda session, host: ((), 0),
             swarm_bucket=lambda track, now: TokenBucket(0, 1, now),
-            relay_offered=lambda peer, urls: None,
+            relay_offered=lambda peer, urls, secret: False,
             unix_now=lambda: 1_000.0,
         )
 
