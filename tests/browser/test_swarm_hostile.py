@@ -8,7 +8,7 @@ import pytest
 
 from tests.browser.hostile_peer import Babbling, Boasting, Corrupting, Endless, Flooding, HostilePeer, Silent
 from tests.browser.music import Samples
-from tests.browser.player_page import PlayerPage, assert_same_sound, place_of, without_silence
+from tests.browser.player_page import PlayerPage, assert_same_sound, place_of, without_dropouts, without_silence
 from tests.browser.stack import Stack
 
 Music = dict[str, tuple[Path, Samples, int, int]]
@@ -38,7 +38,7 @@ async def _listen_among(
         await page.until_time(seconds, 40)
         await page.run("player.pause()")
         state = await page.state()
-        heard = without_silence(await page.take_capture(bits))
+        heard = without_dropouts(without_silence(await page.take_capture(bits)))
         for peer in peers:
             if isinstance(peer, Silent) or (isinstance(peer, Corrupting) and not peer.wrong):
                 continue  # silence is no fault until it has happened many times
