@@ -223,20 +223,20 @@ class PeerLink:
     def _load(self, wanted: events.UploadWanted) -> None:
         data = self._owner.cache.get(wanted.rendition, wanted.chunk)
         if data is not None:
-            self._give(wanted.request_id, data)
+            self._have_ready(wanted.request_id, data)
         elif (wanted.rendition, wanted.chunk) in self._owner.cache:
             self._loads[wanted.request_id] = asyncio.ensure_future(self._load_kept(wanted))
         else:
-            self._give(wanted.request_id, None)
+            self._have_ready(wanted.request_id, None)
 
     async def _load_kept(self, wanted: events.UploadWanted) -> None:
         """From the disk: hashed again before anybody gets it."""
         data = await self._owner.cache.load(wanted.rendition, wanted.chunk)
         del self._loads[wanted.request_id]
-        self._give(wanted.request_id, data)
+        self._have_ready(wanted.request_id, data)
         self.pump()
 
-    def _give(self, request_id: int, data: JsBytes | None) -> None:
+    def _have_ready(self, request_id: int, data: JsBytes | None) -> None:
         assert self.session is not None
         if data is None:
             self._handle(self.session.refuse(request_id, Reason.NOT_HELD))
