@@ -79,6 +79,13 @@ class AudioConfig:
         return (2 <= size <= 64) if self.codec == "aac" else size == 0
 
     @property
+    def preroll_s(self) -> float:
+        """How much earlier decoding must begin for sound to be exact: RFC 7845 §4.6 for Opus; two access units,
+        for the overlap and the bit reservoir, of AAC and MP3; FLAC needs none."""
+        units = {"opus": OPUS_TIMESCALE * 80 // 1000, "aac": 2 * 1024, "mp3": 2 * 1152}.get(self.codec, 0)
+        return units / self.timescale
+
+    @property
     def mime(self) -> str:
         """What `MediaSource.isTypeSupported` and `addSourceBuffer` are asked with."""
         return _MIME[self.codec]

@@ -156,9 +156,10 @@ class Scheduler:
             running.source.measured(running.frame_count * FRAME_BYTES, running.started_at, now)
             self._chunks.received(running.chunk, running.frames, running.source.name)
 
-    def partial(self, chunk: int, frames: frozenset[int], now: float) -> None:
-        """These frames of a chunk are there already (head start): only the rest is fetched."""
-        self._chunks.received(chunk, frames, GATEWAY)
+    def partial(self, chunk: int, frames: frozenset[int], now: float, source: str = GATEWAY) -> None:
+        """These frames of a chunk are there already (head start, what a cancelled or failed fetch had brought):
+        only the rest is fetched."""
+        self._chunks.received(chunk, frames, source)
 
     def chunk_verified(self, chunk: int, now: float) -> None:
         """The chunk is whole and its hash is right: it is held now; other fetches of it get cancelled."""
@@ -223,8 +224,9 @@ class Scheduler:
         self._troubles.pop(chunk, None)
 
     def drop(self, chunk: int) -> None:
-        """The chunk is no longer at hand (evicted); it is fetched again when it is needed."""
+        """The chunk, or what there was of it, is no longer at hand; it is fetched again when it is needed."""
         self._held.discard(chunk)
+        self._chunks.forget(chunk)
 
     # -- what to do
 

@@ -1,6 +1,8 @@
 // The few cryptographic steps that the head start takes before Python is up. Each has its twin in digm/ and web/,
 // where it is described; all ciphers and hashes are the browser's own (WebCrypto).
 
+import { FRAME_BYTES } from './digm-frames.js';
+
 const { subtle } = crypto;
 const TEXT = new TextEncoder();
 
@@ -115,7 +117,6 @@ export async function chunkKey(grant, rendition, chunk) {
   return key?.length === 64 ? subtle.importKey('raw', fromHex(key), 'AES-GCM', false, ['decrypt']) : null;
 }
 
-const FRAME_BYTES = 65536;
 const FRAME_PLAINTEXT_BYTES = 65520;
 const NONCE_BYTES = 12;
 
@@ -124,33 +125,39 @@ const NONCE_BYTES = 12;
  * much as opening a frame does.
  * @param {CryptoKey | Uint8Array} key of the chunk. @param {Uint8Array} data whole frames.
  * @param {Uint8Array} places for each frame its nonce and its additional data, one behind the other.
- * @returns {Promise<Uint8Array>} rejects when one of them is not genuine.
+ * @returns {Promise<Uint8Array>} of the frames in front of the first that is not genuine; all, if there is none.
  */
 export async function openFrames(key, data, places) {
   const opener = key instanceof Uint8Array ? await subtle.importKey('raw', key, 'AES-GCM', false, ['decrypt']) : key;
   const count = data.length / FRAME_BYTES;
   const size = places.length / count;
   const plaintext = new Uint8Array(count * FRAME_PLAINTEXT_BYTES);
-  await Promise.all(Array.from({ length: count }, async (_, frame) => {
+  const isGenuine = await Promise.all(Array.from({ length: count }, async (_, frame) => {
     const place = places.subarray(frame * size, (frame + 1) * size);
     const how = { name: 'AES-GCM', iv: place.subarray(0, NONCE_BYTES), additionalData: place.subarray(NONCE_BYTES) };
     const sealed = data.subarray(frame * FRAME_BYTES, (frame + 1) * FRAME_BYTES);
-    plaintext.set(new Uint8Array(await subtle.decrypt(how, opener, sealed)), frame * FRAME_PLAINTEXT_BYTES);
+    try {
+      plaintext.set(new Uint8Array(await subtle.decrypt(how, opener, sealed)), frame * FRAME_PLAINTEXT_BYTES);
+      return true;
+    } catch {
+      return false;
+    }
   }));
-  return plaintext;
+  const good = isGenuine.indexOf(false);
+  return good < 0 ? plaintext : plaintext.subarray(0, good * FRAME_PLAINTEXT_BYTES);
 }
 
 /**
- * Open all frames of a chunk.
- * @param {CryptoKey} key @param {Uint8Array} data @param {{rendition: number, chunk: number, isLast: boolean}} place
- * @returns {Promise<Uint8Array>}
+ * Open some frames of a chunk.
+ * @param {CryptoKey} key @param {Uint8Array} data whole frames.
+ * @param {{rendition: number, chunk: number, first: number, last: number}} place `first`: number of the first of these
+ *   frames; `last`: of the last frame of the whole rendition, -1 in every chunk but the last.
+ * @returns {Promise<Uint8Array>} as `openFrames`.
  */
-export function openChunk(key, data, { rendition, chunk, isLast }) {
-  const count = data.length / FRAME_BYTES;
-  const places = Array.from({ length: count }, (_, frame) => concat(
-    number(frame, NONCE_BYTES),
-    'digm/1 frame', number(rendition, 2), number(chunk, 4), number(frame, 2),
-    number(isLast && frame === count - 1 ? 1 : 0, 1),
+export function openRun(key, data, { rendition, chunk, first, last }) {
+  const places = Array.from({ length: data.length / FRAME_BYTES }, (_, i) => concat(
+    number(first + i, NONCE_BYTES),
+    'digm/1 frame', number(rendition, 2), number(chunk, 4), number(first + i, 2), number(first + i === last ? 1 : 0, 1),
   ));
   return openFrames(key, data, concat(...places));
 }

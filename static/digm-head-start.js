@@ -30,13 +30,14 @@ const SIGNAL_PROTOCOL = 'digm.signal.1';
  * @param {string} track 64 hex digits.
  * @param {string} hub origin.
  * @param {any} policy of static/digm-sharing.js; with `peers` false the hub's signalling is left alone.
+ * @param {any} [known] what the hub's page says of the track already: it need not be asked.
  * @returns {HeadStart}
  */
-export function begin(track, hub, policy) {
+export function begin(track, hub, policy, known = null) {
   const abort = new AbortController();
   const { signal: ended } = abort;
   const address = `${hub}/api/tracks/${track}`;
-  const details = askHub(address, { signal: ended });
+  const details = known ? Promise.resolve(known) : askHub(address, { signal: ended });
   const keys = makeKeys();
   const grant = keys.then((pair) => askGrant(address, pair, ended));
   const headStart = {

@@ -148,8 +148,8 @@ export class DigmPlayer extends HTMLElement {
     const source = new (mediaSourceClass())();
     this.#audio.disableRemotePlayback = true; // ManagedMediaSource asks for it
     this.#audio.src = URL.createObjectURL(source);
-    this.#headStart = begin(this.track, this.hub, this.#sharing.policy());
-    const firstSound = new FirstSound(this.#headStart, this.track, source);
+    this.#headStart = begin(this.track, this.hub, this.#sharing.policy(), this.#known());
+    const firstSound = new FirstSound(this.#headStart, this.track, source, this.#audio);
     this.#surface.starting();
     this.#headStart.details.then((details) => {
       if (generation === this.#generation) this.#describe(details);
@@ -162,13 +162,26 @@ export class DigmPlayer extends HTMLElement {
     }
   }
 
+  /** What the hub wrote into its own page; another track of another hub has to be asked for. */
+  #known() {
+    try {
+      const details = JSON.parse(this.dataset.details ?? 'null');
+      return details?.track_root === this.track && this.hub === OWN_HUB ? details : null;
+    } catch {
+      return null;
+    }
+  }
+
   /** Wait for Python, hand everything over. What the hub refuses is said at once, Python or not. */
   async #open(generation, source, firstSound) {
     const headStart = this.#headStart;
     Promise.all([headStart.details, headStart.keys, headStart.manifest, headStart.grant]).catch((error) => {
       if (generation === this.#generation) this.#failWith(error);
     });
-    const boot = await startPython((done) => this.#surface.progress(done), this.#firstSoundOf(firstSound));
+    const boot = await startPython((done) => this.#surface.progress(done), {
+      frames: firstSound.ready,
+      sound: this.#firstSoundOf(firstSound),
+    });
     if (generation !== this.#generation || this.#error?.fatal) return;
     this.#python = boot.open_player({
       track: this.track,

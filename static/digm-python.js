@@ -5,6 +5,7 @@
 import assets from './dist/assets.js';
 import { cachedChunk, heldChunks, keepChunk } from './digm-cache.js';
 import { openFrames } from './digm-crypto.js';
+import { fetchFrames } from './digm-frames.js';
 
 const DIST = new URL('./dist/', import.meta.url);
 const LOADER = new URL(assets.pyodide, DIST);
@@ -26,16 +27,20 @@ let starting = null;
 /** How Python came up, for `stats` and tests: "snapshot" or "bundle", and when. */
 export const pythonStart = { path: '', began_ms: 0, ready_ms: 0 };
 
-// Waking Python keeps the page's only thread busy for 0.3 s: the first sound goes first, if it comes this soon.
-const PATIENCE_MS = 800;
+// Python is eight megabytes, and waking it keeps the page's only thread busy for 0.3 s: the first frames travel alone,
+// and the first sound goes first, if they come this soon.
+const FRAMES_PATIENCE_MS = 4000;
+const SOUND_PATIENCE_MS = 800;
+const within = (promise, ms) => Promise.race([promise, new Promise((resolve) => { setTimeout(resolve, ms); })]);
 
 /**
  * Start Python, or share the one that is starting.
  * @param {(done: number) => void} [onProgress] told 0..1 as the parts arrive.
- * @param {Promise<any>} [first] what to let pass before the long work on the main thread.
+ * @param {{frames?: Promise<any>, sound?: Promise<any>}} [first] what to let pass: the first frames before anything is
+ *   fetched, the first sound before the long work on the main thread.
  * @returns {Promise<Boot>}
  */
-export function startPython(onProgress = () => {}, first = Promise.resolve()) {
+export function startPython(onProgress = () => {}, first = {}) {
   starting ??= start(onProgress, first).catch((error) => {
     starting = null; // the next press of play tries again
     throw error;
@@ -43,7 +48,8 @@ export function startPython(onProgress = () => {}, first = Promise.resolve()) {
   return starting;
 }
 
-async function start(onProgress, first) {
+async function start(onProgress, { frames = Promise.resolve(), sound = Promise.resolve() }) {
+  await within(frames, FRAMES_PATIENCE_MS);
   pythonStart.began_ms = performance.now();
   const steps = 4;
   let done = 0;
@@ -60,7 +66,7 @@ async function start(onProgress, first) {
   const createPyodideModule = (await machine).default;
   const common = { indexURL: LOADER.href, lockFileContents: NO_PACKAGES, createPyodideModule };
   await memory.catch(() => {});
-  await Promise.race([first, new Promise((resolve) => { setTimeout(resolve, PATIENCE_MS); })]);
+  await within(sound, SOUND_PATIENCE_MS);
   let pyodide;
   try {
     pyodide = await loadPyodide({ ...common, stdLibURL: EMPTY_ZIP, _loadSnapshot: memory });
@@ -70,7 +76,7 @@ async function start(onProgress, first) {
     pyodide = await loadPyodide({ ...common, stdLibURL: new URL(assets.bundle, DIST).href });
     pythonStart.path = 'bundle';
   }
-  pyodide.registerJsModule('digm_page', { cachedChunk, heldChunks, keepChunk, openFrames });
+  pyodide.registerJsModule('digm_page', { cachedChunk, fetchFrames, heldChunks, keepChunk, openFrames });
   const boot = pyodide.pyimport('web.boot');
   // A snapshot restores the same random state for every visitor.
   boot.reseed(crypto.getRandomValues(new Uint8Array(32)));
@@ -81,7 +87,7 @@ async function start(onProgress, first) {
 
 /** @returns {Promise<ArrayBuffer>} */
 async function fetchSnapshot() {
-  const answer = await fetch(new URL(assets.snapshot, DIST));
+  const answer = await fetch(new URL(assets.snapshot, DIST), { priority: 'low' });
   if (!answer.ok) throw new Error(`snapshot: HTTP ${answer.status}`);
   const memory = await answer.arrayBuffer();
   if (memory.byteLength !== assets.snapshotBytes) throw new Error(`snapshot: ${memory.byteLength} bytes`);

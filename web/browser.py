@@ -47,6 +47,20 @@ class JsBytes:
         self.view.set(source.view, at)
 
 
+def joined(parts: Sequence[JsBytes]) -> JsBytes:
+    """Parts one behind the other; not copied where they lie like that in one buffer already."""
+    size = sum(len(part) for part in parts)
+    first, last = parts[0].view, parts[-1].view
+    is_one = all(part.view.buffer.js_id == first.buffer.js_id for part in parts[1:])
+    if is_one and last.byteOffset + last.byteLength - first.byteOffset == size:
+        return JsBytes(js.Uint8Array.new(first.buffer, first.byteOffset, size))
+    whole, at = JsBytes.zeros(size), 0
+    for part in parts:
+        whole.write(at, part)
+        at += len(part)
+    return whole
+
+
 def js_bytes(data: bytes) -> Any:
     """A Uint8Array with a copy of `data`."""
     return to_js(data)
@@ -110,50 +124,45 @@ def lasting_proxy(callback: Callable[..., Any]) -> Any:
 # -- HTTP
 
 
-async def fetch_into(
+async def fetch_frames(
     url: str,
     target: JsBytes,
+    first_frame: int,
     *,
-    byte_range: tuple[int, int] | None,
+    is_whole: bool,
     is_fresh: bool,
     on_progress: Callable[[int], None],
 ) -> tuple[int, int]:
-    """GET a body into a buffer that is as long as it must be; cancelling the task aborts the request.
+    """GET frames of a chunk into a buffer that is as long as they must be (static/digm-frames.js).
+
+    Cancelling the task aborts the request.
 
     Args:
-        byte_range: first and last byte wanted; None for the whole body.
+        is_whole: no Range header is needed.
         is_fresh: past the browser's cache.
-        on_progress: told how many bytes have come so far.
+        on_progress: told how many bytes have come so far, whenever a frame got complete.
     Returns:
         The HTTP status, and how many bytes the body has; more than `len(target)` means that it is too long.
-        The body is only read when the status is 200 or 206.
+        The body is only read when the status is the one that was asked for, 200 or 206.
     Raises:
         Unavailable: `network`, no answer or a body that broke off.
     """
+    # Registered by static/digm-python.js; a module of JavaScript cannot be in the memory snapshot.
+    from digm_page import fetchFrames
+
     abort = js.AbortController.new()
-    headers = {"range": f"bytes={byte_range[0]}-{byte_range[1]}"} if byte_range else {}
+    how = js_object(first=first_frame, isWhole=is_whole, isFresh=is_fresh, signal=abort.signal)
+    told = create_proxy(on_progress)
     try:
-        answer = await js.fetch(
-            url, js_object(headers=headers, signal=abort.signal, cache="reload" if is_fresh else "default")
-        )
-        if answer.status not in (200, 206):
-            abort.abort()
-            return answer.status, 0
-        reader, received = answer.body.getReader(), 0
-        while not (piece := await reader.read()).done:
-            size = piece.value.byteLength
-            if received + size > len(target):
-                abort.abort()
-                return answer.status, received + size
-            target.view.set(piece.value, received)
-            received += size
-            on_progress(received)
-        return answer.status, received
+        answer = await fetchFrames(url, target.view, how, told)
+        return int(answer.status), int(answer.received)
     except JsException as fault:
         raise Unavailable("network", "A source did not answer or broke off.") from fault
     except asyncio.CancelledError:
         abort.abort()
         raise
+    finally:
+        told.destroy()
 
 
 # -- WebCrypto
@@ -178,19 +187,17 @@ async def aes_gcm_open(key: bytes, nonce: bytes, additional_data: bytes, sealed:
         return None
 
 
-async def open_frames(key: bytes, data: JsBytes, places: bytes) -> JsBytes | None:
-    """Open consecutive frames of one chunk; None if any of them is not genuine.
+async def open_frames(key: bytes, data: JsBytes, places: bytes) -> JsBytes:
+    """Open consecutive frames of one chunk.
 
     Args:
         places: for each frame its nonce and its additional data.
+    Returns:
+        The plaintext of the frames in front of the first that is not genuine.
     """
-    # Registered by static/digm-python.js; a module of JavaScript cannot be in the memory snapshot.
     from digm_page import openFrames
 
-    try:
-        return JsBytes(await openFrames(to_js(key), data.view, to_js(places)))
-    except JsException:
-        return None
+    return JsBytes(await openFrames(to_js(key), data.view, to_js(places)))
 
 
 async def x25519_shared(private_key: Any, public_key: bytes) -> bytes:

@@ -49,29 +49,35 @@ class Feeder:
         await self._configure()
 
     async def append(
-        self, rendition: Rendition, offset_s: float, data: JsBytes, start_units: int, *, is_contiguous: bool
+        self,
+        rendition: Rendition,
+        offset_s: float,
+        data: JsBytes,
+        start_units: int | None,
+        *,
+        window_s: float | None = None,
     ) -> None:
-        """Append from a place where decoding may begin.
+        """Append what follows what was appended last, or begin at another place where decoding may begin.
 
         Args:
             offset_s: where the rendition's first sample is heard on the audio element's clock.
-            data: plaintext from that place to the end of its chunk.
-            start_units: the time of its first sample in the rendition's timescale.
-            is_contiguous: it follows what was appended last.
+            start_units: the time of its first sample in the rendition's timescale; None: it follows what was
+                appended last. At the beginning of a rendition it need not be given.
+            window_s: what is in front of this moment is only for the decoder.
         Raises:
             BufferFull, Unavailable: `media_error`, the browser cannot decode it.
         """
         is_other = rendition is not self._rendition or offset_s != self._offset_s
-        is_next = is_contiguous and not is_other
+        is_next = start_units is None and not is_other
         if not is_next and self._source.readyState == "open":  # what has ended opens again with the append
             self._buffer.abort()  # forget a half-read segment; it also forgets the append window
         if is_other:
             before, self._rendition, self._offset_s = self._rendition, rendition, offset_s
             await self._configure(before)
-        elif not is_contiguous:
-            self._set_window()
+        if not is_next:
+            self._set_window(window_s)
         if rendition.config.codec == "mp3" and not is_next:
-            units = start_units - rendition.config.delay
+            units = (start_units or 0) - rendition.config.delay
             self._buffer.timestampOffset = offset_s + units / rendition.config.timescale
         await self._append(data)
 
@@ -89,13 +95,14 @@ class Feeder:
         if self._rendition.init and (before is None or before.init != self._rendition.init):
             await self._append(JsBytes(browser.js_bytes(self._rendition.init)))
 
-    def _set_window(self) -> None:
-        """Cut off what the encoder added in front and behind."""
+    def _set_window(self, start_s: float | None = None) -> None:
+        """Cut off what the encoder added in front and behind, and what is in front of `start_s`."""
         config, duration_s = self._rendition.config, self._rendition.presented_duration_s
         is_exact = not config.delay and not config.padding
         self._buffer.appendWindowStart = 0  # an end in front of the old start is refused
         self._buffer.appendWindowEnd = float("inf") if is_exact else self._offset_s + duration_s
-        self._buffer.appendWindowStart = 0 if is_exact else self._offset_s
+        first_s = 0.0 if is_exact else self._offset_s
+        self._buffer.appendWindowStart = first_s if start_s is None else max(first_s, start_s)
 
     async def _append(self, data: JsBytes) -> None:
         try:
@@ -137,6 +144,13 @@ class Feeder:
         self._buffer.remove(0, until_s)
         await self._updated()
         return True
+
+    async def remove_from(self, from_s: float) -> None:
+        """Take out everything behind a moment."""
+        if self._source.readyState == "open":
+            self._buffer.abort()  # what is half read belongs to it
+        self._buffer.remove(from_s, float("inf"))
+        await self._updated()
 
     def end(self) -> None:
         """Everything up to the end of the track is in: the audio element may say `ended`."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from digm.chunks import FRAME_BYTES
 from digm.errors import Unavailable
 from digm.scheduler import Failure
 from web import browser
@@ -40,26 +39,28 @@ class Gateway:
     async def fetch(
         self,
         chunk_hash: str,
-        chunk: JsBytes,
+        frames: JsBytes,
         first_frame: int,
-        frame_count: int,
         on_progress: Callable[[int], None],
+        *,
+        is_whole: bool,
     ) -> Failure | None:
-        """Fetch frames of a chunk into their place in it.
+        """Fetch frames of a chunk.
 
         Args:
-            chunk: a buffer of the chunk's full size.
+            frames: filled; as long as what is wanted.
+            on_progress: told how many bytes came so far.
+            is_whole: this is all of the chunk.
         Returns:
             None when all bytes are there, or why they are not.
         """
-        start, end = first_frame * FRAME_BYTES, (first_frame + frame_count) * FRAME_BYTES
-        is_whole = start == 0 and end == len(chunk)
         url = f"{self._urls[self._current]}/{chunk_hash}"
         try:
-            status, received = await browser.fetch_into(
+            status, received = await browser.fetch_frames(
                 url,
-                chunk[start:end],
-                byte_range=None if is_whole else (start, end - 1),
+                frames,
+                first_frame,
+                is_whole=is_whole,
                 is_fresh=chunk_hash in self._damaged,
                 on_progress=on_progress,
             )
@@ -69,7 +70,7 @@ class Gateway:
         if status not in (200, 206):
             self._move_on()
             return _BY_STATUS.get(status, Failure.UNREACHABLE)
-        return None if received == end - start and (is_whole or status == 206) else Failure.WRONG_SIZE
+        return None if received == len(frames) and (is_whole or status == 206) else Failure.WRONG_SIZE
 
     def _move_on(self) -> None:
         self._current = (self._current + 1) % len(self._urls)

@@ -17,6 +17,7 @@ from web.track import HeadStartFailed, TrackStream
 from web.view import View
 
 FEED_AHEAD_S = 30.0  # Chromium's quota for audio is 12 MB: 35 s of 24 bit, 96 kHz
+EARLY_S = 3.0  # with less than this to play, frames are played before their chunk is whole
 MEDIA_EVENTS = ("play", "pause", "playing", "waiting", "seeking", "seeked", "timeupdate", "ended")
 
 
@@ -38,11 +39,20 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Next:
-    """What is appended next: a track (by its place in the timeline), a chunk of it, from which fragment on."""
+    """What is appended next.
+
+    Attributes:
+        entry: a track, by its place in the timeline.
+        at: from this byte of the chunk's plaintext on.
+        units: the time of its first sample in the rendition's timescale; None: it follows what came last.
+        window_s: nothing before this moment is to be heard; what is in front of it is for the decoder.
+    """
 
     entry: int
     chunk: int
-    fragment: int = 0
+    at: int = 0
+    units: int | None = None
+    window_s: float | None = None
 
 
 class Player:
@@ -61,8 +71,8 @@ class Player:
         self._wake = asyncio.Event()
         self._timeline: list[Entry] = []
         self._must_place = True
+        self._tainted_s: float | None = None
         self._next: _Next | None = None
-        self._is_contiguous = False
         self._stalls = 0
         self._has_played = False
         self.sharing = Sharing(getattr(host, "sharing", None))
@@ -101,7 +111,14 @@ class Player:
         self._timeline.append(Entry(stream, 0.0))
         self._view.manifest(stream.manifest, stream.rendition)
         self._feeder = Feeder(self._audio, self._host.source, stream.rendition, first and first.buffer)
-        await stream.adopt(list(first.chunks) if first else [])
+        if first is not None:
+            self._stalls = int(first.stalls)
+            stream.adopt(list(first.chunks))
+            # Nobody listened to the element's events between the head start and now.
+            is_there = self._feeder.buffered_end(self._audio.currentTime) is not None
+            if first.at >= 0 and is_there:
+                self._must_place = False
+                self._next = _Next(0, first.chunk, first.at)
         for event in MEDIA_EVENTS:
             self._subscriptions.on(self._audio, event, self._on_media)
         self._tell_streams()
@@ -168,6 +185,14 @@ class Player:
             self._view.notice_over("no_source", "wrong_bytes")
         self._wake.set()
 
+    def track_wrong(self, stream: TrackStream, chunk: int) -> None:
+        """What was not heard yet of a chunk that turned out wrong is taken out again."""
+        for entry in self._timeline:
+            if entry.stream is stream:
+                self._tainted_s = entry.offset_s + stream.rendition.chunk_start_s(chunk)
+        self._must_place = True
+        self._wake.set()
+
     def track_in_trouble(self, stream: TrackStream, trouble: NoSource) -> None:
         self._missing = stream, trouble.chunk
         reasons = set(trouble.reasons.values())
@@ -205,8 +230,12 @@ class Player:
             await self._wake.wait()
 
     async def _feed_step(self) -> bool:
-        """Append one chunk, or a part of it. False when there is nothing to do until something happens."""
+        """Append one chunk, or what is there of it. False: there is nothing to do until something happens."""
         position_s = self._audio.currentTime
+        if self._tainted_s is not None:
+            from_s, self._tainted_s = max(position_s, self._tainted_s), None
+            await self._feeder.remove_from(from_s)
+            self._must_place = True
         if self._must_place:
             self._place(position_s)
         if self._next is None:
@@ -216,28 +245,29 @@ class Player:
         stream, rendition = entry.stream, entry.stream.rendition
         if entry.offset_s + rendition.chunk_start_s(place.chunk) - position_s > FEED_AHEAD_S:
             return await self._feeder.evict(position_s)
-        sound = await stream.sound(place.chunk, place.fragment)
+        if place.at >= stream.plaintext_bytes(place.chunk):
+            self._step_over(place)
+            return True
+        sound = await stream.sound(place.chunk, place.at, may_be_early=self._is_short(position_s))
         if sound is None:
             self._stop_at_limit()
             return False
         if self._must_place:
             return True  # the listener went elsewhere meanwhile
-        _, start_units = rendition.fragments[place.chunk][place.fragment]
         try:
             await self._feeder.append(
-                rendition, entry.offset_s, sound, start_units, is_contiguous=self._is_contiguous
+                rendition, entry.offset_s, sound.data, place.units, window_s=place.window_s
             )
         except BufferFull:
             return await self._feeder.evict(position_s, all_played=True)
-        self._after_append(place)
+        if not self._must_place:
+            self._next = _Next(place.entry, place.chunk, sound.end)
         return True
 
-    def _after_append(self, place: _Next) -> None:
+    def _step_over(self, place: _Next) -> None:
+        """All of a chunk is appended: what comes behind it?"""
         stream = self._timeline[place.entry].stream
         stream.taken(place.chunk)
-        if self._must_place:
-            return
-        self._is_contiguous = True
         if place.chunk + 1 < stream.rendition.chunk_count:
             self._next = _Next(place.entry, place.chunk + 1)
         elif place.entry + 1 < len(self._timeline):
@@ -245,10 +275,14 @@ class Player:
         else:
             self._finish()
 
+    def _is_short(self, position_s: float) -> bool:
+        """Whether the listener would soon hear nothing: at the start, after a seek, when bytes are late."""
+        end_s = self._feeder.buffered_end(position_s)
+        return end_s is None or end_s - position_s < EARLY_S
+
     def _place(self, position_s: float) -> None:
         """Where to append next: behind what is there without a gap from here, or here."""
         self._must_place = False
-        self._is_contiguous = False
         end_s = self._feeder.buffered_end(position_s)
         target_s = position_s if end_s is None else end_s + 0.02
         if end_s is not None and target_s >= self._timeline[-1].end_s:
@@ -256,11 +290,9 @@ class Player:
             return
         number = max((i for i, entry in enumerate(self._timeline) if entry.offset_s <= target_s), default=0)
         entry = self._timeline[number]
-        rendition, local_s = entry.stream.rendition, target_s - entry.offset_s
-        chunk = rendition.chunk_at(local_s)
-        starts = [rendition.presented_s(units) for _, units in rendition.fragments[chunk]]
-        fragment = max((i for i, start_s in enumerate(starts) if start_s <= local_s), default=0)
-        self._next = _Next(number, chunk, fragment)
+        preroll_s = entry.stream.rendition.config.preroll_s if end_s is None else 0.0
+        chunk, (at, units) = entry.stream.entrance(target_s - entry.offset_s, preroll_s)
+        self._next = _Next(number, chunk, at, units, target_s if preroll_s else None)
 
     def _finish(self) -> None:
         self._next = None

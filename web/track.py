@@ -1,20 +1,24 @@
 """One track being fetched and unlocked: from the hub's word about it to pieces that a source buffer takes.
 
 Every byte passes three gates: the manifest's signature and track root, the chunk's SHA-256 (web.downloads), the
-frame's tag. When what is played is the conductor's affair (web.player); what the listener is told, too.
+frame's tag. Only while a listener's buffer is short are frames let through in front of the second one. When
+what is played is the conductor's affair (web.player); what the listener is told, too.
 """
 
 import asyncio
 import random
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from digm import peer_events as events
-from digm.errors import PeerFault, Unavailable
+from digm.chunks import FRAME_BYTES, FRAME_PLAINTEXT_BYTES
+from digm.errors import Unavailable
 from digm.grants import Grant, SealedGrant
 from digm.json_reader import JsonReader
 from digm.manifest import Manifest, Rendition
 from digm.scheduler import NoSource, Playback, Scheduler, chunk_spans
 from web import browser, unlock
+from web.assembly import Assembly
 from web.browser import JsBytes, now_s
 from web.downloads import Downloads
 from web.gateway import Gateway
@@ -57,6 +61,9 @@ class TrackOwner(Protocol):
     def track_changed(self, stream: "TrackStream") -> None:
         """A chunk or the keys came: there may be something to play."""
 
+    def track_wrong(self, stream: "TrackStream", chunk: int) -> None:
+        """Of a chunk that is not the artist's something may have been appended early."""
+
     def track_in_trouble(self, stream: "TrackStream", trouble: NoSource) -> None:
         """A chunk that is needed now cannot be had."""
 
@@ -68,6 +75,18 @@ class TrackOwner(Protocol):
     def buffered_s(self) -> float | None:
         """What can be played without a byte more; None while nothing is played, or all of it is there."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """Plaintext of a chunk.
+
+    Attributes:
+        end: at which byte of the chunk's plaintext it ends.
+    """
+
+    data: JsBytes
+    end: int
 
 
 class TrackStream:
@@ -95,6 +114,8 @@ class TrackStream:
         self._begun = begun
         self._owner = owner
         self._taken: set[int] = set()
+        self._early: set[int] = set()
+        self._awaited: int | None = None
         self._cache_bytes = 0
 
     async def prepare(self, rendition: int | None = None) -> None:
@@ -122,20 +143,23 @@ class TrackStream:
         )
         self.downloads = Downloads(
             self.rendition, self._scheduler, self._cache, gateway,
-            on_chunk=self._on_chunk, on_trouble=lambda trouble: self._owner.track_in_trouble(self, trouble),
+            on_frames=self._on_frames,
+            on_chunk=self._on_chunk,
+            on_wrong=self._on_wrong,
+            on_trouble=lambda trouble: self._owner.track_in_trouble(self, trouble),
+            find_forged=self._find_forged,
         )  # fmt: skip
         self._cache.on_lost = self._on_lost
 
-    async def adopt(self, chunks: list[Any]) -> None:
-        """Go on from the head start: these chunks, from the first on, are in the source buffer already.
-
-        Raises:
-            PeerFault: `wrong_bytes`.
-        """
-        for chunk, data in enumerate(chunks):
-            if not await self.downloads.adopt(chunk, JsBytes(data)):
-                raise PeerFault("wrong_bytes", "The first part of this track is not what the artist published.")
-            self.taken(chunk)
+    def adopt(self, pieces: list[Any]) -> None:
+        """Go on from the head start, with the frames that it fetched (static/digm-first-sound.js)."""
+        for piece in pieces:
+            if piece.end > piece.first:
+                data = JsBytes(piece.data)[piece.first * FRAME_BYTES : piece.end * FRAME_BYTES]
+                self.downloads.adopt(piece.chunk, piece.first, data)
+                self._early.add(piece.chunk)
+                if piece.end == self.rendition.chunk_frames(piece.chunk):
+                    self.taken(piece.chunk)
 
     async def run(self) -> None:
         """Fetch, keep the keys fresh, be in the swarm; until cancelled."""
@@ -155,18 +179,59 @@ class TrackStream:
         """Whether a chunk is here, verified."""
         return (self.rendition.id, chunk) in self._cache
 
-    async def sound(self, chunk: int, fragment: int) -> JsBytes | None:
-        """Plaintext of a chunk from one of its fragments on; None while the chunk or its key is missing."""
+    def entrance(self, moment_s: float, preroll_s: float) -> tuple[int, tuple[int, int]]:
+        """Where to begin decoding for a moment of the track: the chunk, and (byte, units) in it.
+
+        Args:
+            preroll_s: how much earlier than the moment, if what that takes is here.
+        """
+        rendition = self.rendition
+        chunk = rendition.chunk_at(moment_s - preroll_s)
+        if chunk < rendition.chunk_at(moment_s) and not self.holds(chunk):
+            chunk, preroll_s = rendition.chunk_at(moment_s), 0.0
+        places = rendition.fragments[chunk]
+        at_or_before = [place for place in places if rendition.presented_s(place[1]) <= moment_s - preroll_s]
+        return chunk, at_or_before[-1] if at_or_before else places[0]
+
+    def plaintext_bytes(self, chunk: int) -> int:
+        """How long the plaintext of a chunk is."""
+        return self.rendition.chunk_frames(chunk) * FRAME_PLAINTEXT_BYTES
+
+    async def sound(self, chunk: int, at: int, *, may_be_early: bool) -> Sound | None:
+        """Plaintext of a chunk from a byte on; None while the chunk or its key is missing.
+
+        Args:
+            may_be_early: what is there of a chunk that is not whole will do, frame by frame.
+        """
+        self._awaited = None
         key = self.limits.key_for(chunk)
-        data = await self._cache.load(self.rendition.id, chunk) if key is not None else None
-        if key is None or data is None:
+        if key is None:
             return None
-        offset, _ = self.rendition.fragments[chunk][fragment]
-        return await unlock.open_chunk(self.rendition, chunk, data, key, offset)
+        if (data := await self._cache.load(self.rendition.id, chunk)) is not None:
+            opened = await unlock.open_chunk(self.rendition, chunk, data, key, at)
+            return Sound(opened, self.plaintext_bytes(chunk))
+        if may_be_early:
+            self._awaited = chunk
+            return await self._early_sound(chunk, at, key)
+        return None
+
+    async def _early_sound(self, chunk: int, at: int, key: bytes) -> Sound | None:
+        first = at // FRAME_PLAINTEXT_BYTES
+        sealed = self.downloads.early_frames(chunk, first)
+        if sealed is None:
+            return None
+        opened = await unlock.open_frames(self.rendition, chunk, first, sealed, key)
+        good = len(opened) // FRAME_PLAINTEXT_BYTES
+        if good < len(sealed) // FRAME_BYTES:
+            await self.downloads.frame_refused(chunk, first + good)
+        if not good:
+            return None
+        self._early.add(chunk)
+        return Sound(opened[at - first * FRAME_PLAINTEXT_BYTES :], (first + good) * FRAME_PLAINTEXT_BYTES)
 
     def taken(self, chunk: int) -> None:
         """A chunk went into the source buffer; the second time it is the cache that gave it."""
-        if chunk in self._taken or self.downloads.origins.get(chunk) == "cache":
+        if chunk in self._taken or self.downloads.origins.get(chunk, [(0, "")])[0][1] == "cache":
             self._cache_bytes += self.rendition.chunk_bytes(chunk)
             self._owner.track_stats(self)
         self._taken.add(chunk)
@@ -182,9 +247,10 @@ class TrackStream:
             "links": self.swarm.links() if self.swarm is not None else [],
             "sharing": self._sharing(),
             "origins": [
-                [rendition.chunk_start_s(chunk), rendition.chunk_end_s(chunk), origin]
-                for chunk, origin in sorted(self.downloads.origins.items())
+                span
+                for chunk, runs in sorted(self.downloads.origins.items())
                 if self.holds(chunk)
+                for span in self._origin_spans(chunk, runs)
             ],
         }
 
@@ -193,6 +259,16 @@ class TrackStream:
         why = self._owner.sharing.why().value
         alone = self.swarm.why_alone() if self.swarm is not None else "not_joined"
         return {"on": why == "sharing" and alone is None, "why": why if alone is None else alone}
+
+    def _origin_spans(self, chunk: int, runs: list[tuple[int, str]]) -> list[list[Any]]:
+        """[from second, to second, origin] of the parts of a chunk."""
+        spans: list[list[Any]] = []
+        at_s, end_s = self.rendition.chunk_start_s(chunk), self.rendition.chunk_end_s(chunk)
+        frame_s = (end_s - at_s) / self.rendition.chunk_frames(chunk)
+        for frames, origin in runs:
+            spans.append([at_s, at_s + frames * frame_s, origin])
+            at_s += frames * frame_s
+        return spans
 
     # -- keys
 
@@ -263,6 +339,27 @@ class TrackStream:
         if self.swarm is not None:
             self.swarm.retract(rendition, chunk)
 
-    def _on_chunk(self, _chunk: int) -> None:
+    # -- what downloads tell
+
+    def _on_frames(self, chunk: int) -> None:
+        if chunk == self._awaited:
+            self._owner.track_changed(self)
+
+    def _on_wrong(self, chunk: int) -> None:
+        if chunk in self._early:
+            self._owner.track_wrong(self, chunk)
+
+    async def _find_forged(self, chunk: int, assembly: Assembly) -> frozenset[str]:
+        """Who sent frames that do not open."""
+        key = self.limits.key_for(chunk)
+        culprits = set()
+        for number, frame in assembly.frames.items() if key is not None else ():
+            assert key is not None
+            if not len(await unlock.open_frames(self.rendition, chunk, number, frame.data, key)):
+                culprits.add(frame.source)
+        return frozenset(culprits)
+
+    def _on_chunk(self, chunk: int) -> None:
+        self._early.discard(chunk)
         self._owner.track_changed(self)
         self._owner.track_stats(self)

@@ -88,12 +88,22 @@ async def open_chunk(rendition: Rendition, chunk: int, data: JsBytes, key: bytes
         PeerFault: `frame_tag`, a frame is not what the artist encrypted: the whole chunk is refused.
     """
     first = start // FRAME_PLAINTEXT_BYTES
+    sealed = data[first * FRAME_BYTES :]
+    opened = await open_frames(rendition, chunk, first, sealed, key)
+    if len(opened) // FRAME_PLAINTEXT_BYTES < len(sealed) // FRAME_BYTES:
+        raise PeerFault("frame_tag", "A part of this track does not open with its key; it is not played.")
+    return opened[start - first * FRAME_PLAINTEXT_BYTES :]
+
+
+async def open_frames(rendition: Rendition, chunk: int, first: int, sealed: JsBytes, key: bytes) -> JsBytes:
+    """Decrypt consecutive frames of a chunk, from number `first` on, verified or not.
+
+    Returns:
+        The plaintext of the frames in front of the first that is not what the artist encrypted.
+    """
     places = b"".join(
         frame_nonce(frame)
         + frame_additional_data(rendition.id, chunk, frame, rendition.is_last_frame(chunk, frame))
-        for frame in range(first, rendition.chunk_frames(chunk))
+        for frame in range(first, first + len(sealed) // FRAME_BYTES)
     )
-    opened = await browser.open_frames(key, data[first * FRAME_BYTES :], places)
-    if opened is None:
-        raise PeerFault("frame_tag", "A part of this track does not open with its key; it is not played.")
-    return opened[start - first * FRAME_PLAINTEXT_BYTES :]
+    return await browser.open_frames(key, sealed, places)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import msgspec
 from aiohttp import hdrs, web
@@ -60,6 +61,21 @@ def track_json(entry: TrackEntry, addresses: Addresses) -> dict[str, object]:
     }
 
 
+def track_details(entry: TrackEntry, addresses: Addresses, signal_urls: Sequence[str]) -> dict[str, object]:
+    """A track with everything that a player needs to begin.
+
+    Args:
+        signal_urls: of the hubs where its swarm can be met, its home first; empty: this one alone.
+    """
+    return {
+        **track_json(entry, addresses),
+        "manifest_url": f"{addresses.gateway}/{entry.track_root}/manifest.json",
+        "gateways": [addresses.gateway],
+        "signal_url": addresses.signal,
+        "signal_urls": list(signal_urls) or [addresses.signal],
+    }
+
+
 def _json(body: object, cache: str = "no-cache") -> web.Response:
     return web.Response(
         body=msgspec.json.encode(body),
@@ -85,15 +101,8 @@ async def show_track(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     addresses = addresses_of(request, services.settings)
     entry = await services.track(_root_of(request))
-    return _json(
-        {
-            **track_json(entry, addresses),
-            "manifest_url": f"{addresses.gateway}/{entry.track_root}/manifest.json",
-            "gateways": [addresses.gateway],
-            "signal_url": addresses.signal,
-            "signal_urls": request.app[SIGNALLING].homes.signal_urls(entry.track_root) or [addresses.signal],
-        }
-    )
+    homes = request.app[SIGNALLING].homes.signal_urls(entry.track_root)
+    return _json(track_details(entry, addresses, homes))
 
 
 def _root_of(request: web.Request) -> str:

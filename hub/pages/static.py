@@ -130,24 +130,11 @@ class StaticFiles:
         return None if missing or not (self.folder / "digm-player.js").is_file() else assets
 
     def modules(self) -> list[Preload]:
-        """The player's small hand-written modules."""
-        names = sorted(path.name for path in self.folder.glob("digm-*.js"))
-        return [Preload(f"/static/{name}", "modulepreload") for name in names]
-
-    def preloads(self) -> list[Preload]:
-        """Everything that a track page will need, in the order in which it is needed."""
-        assets = self.assets()
-        if assets is None:
+        """The player's modules. What they fetch later, Python first of all, must not compete with them."""
+        if self.assets() is None:
             return []
-        base = "/static/dist/"
-        return [
-            *self.modules(),
-            Preload(base + "assets.js", "modulepreload"),
-            Preload(base + (assets.snapshot or assets.bundle), "preload", "fetch"),
-            Preload(base + assets.pyodide + "pyodide.asm.wasm", "preload", "fetch"),
-            Preload(base + assets.pyodide + "pyodide.asm.mjs", "modulepreload"),
-            Preload(base + assets.pyodide + "pyodide.mjs", "modulepreload"),
-        ]
+        names = [*sorted(path.name for path in self.folder.glob("digm-*.js")), "dist/assets.js"]
+        return [Preload(f"/static/{name}", "modulepreload") for name in names]
 
 
 def _not_found() -> Unavailable:

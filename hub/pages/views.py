@@ -7,6 +7,7 @@ template writes into a script, a style or an unquoted attribute.
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from aiohttp import hdrs, web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
@@ -14,10 +15,11 @@ from digm.errors import CallerFault, Unavailable
 from digm.ids import is_hex_id
 from hub.api.addresses import Addresses, addresses_of
 from hub.api.server import SAFE_HEADERS
-from hub.api.tracks import track_json
+from hub.api.tracks import track_details, track_json
 from hub.pages.security import content_security_policy
 from hub.pages.static import Preload
 from hub.services import SERVICES
+from hub.signalling import SIGNALLING
 from hub.storage.catalogue import TrackEntry
 
 HUES = 12
@@ -88,26 +90,26 @@ async def catalogue(request: web.Request) -> web.Response:
     )
 
 
-async def _track(request: web.Request) -> tuple[dict[str, Any], Addresses]:
+def _details_json(details: dict[str, object]) -> str:
+    """What the player would ask the API for, for an attribute of its element: it need not ask."""
+    return msgspec.json.encode(details).decode()
+
+
+async def _track(request: web.Request) -> tuple[dict[str, Any], dict[str, object], Addresses]:
+    """A track as templates show it, as the API shows it, and the addresses that this visitor uses."""
     services = request.app[SERVICES]
     root = request.match_info["track_root"]
     if not is_hex_id(root):
         raise Unavailable("track_not_found", "There is no such track here.")
     addresses = addresses_of(request, services.settings)
-    return _view(await services.track(root), addresses), addresses
-
-
-def _first_asked(track_root: str, addresses: Addresses) -> list[Preload]:
-    """What the player asks for before anything else: on its way before the player's own code is there."""
-    return [
-        Preload(f"/api/tracks/{track_root}", "preload", "fetch"),
-        Preload(f"{addresses.gateway}/{track_root}/manifest.json", "preload", "fetch"),
-    ]
+    entry = await services.track(root)
+    homes = request.app[SIGNALLING].homes.signal_urls(entry.track_root)
+    return _view(entry, addresses), track_details(entry, addresses, homes), addresses
 
 
 async def track(request: web.Request) -> web.Response:
     """The page of one track: one player, and the player's parts on their way before it asks for them."""
-    shown, addresses = await _track(request)
+    shown, details, addresses = await _track(request)
     static_files = request.app[SERVICES].static
     embed_code = (
         f'<iframe src="{addresses.hub}/embed/{shown["track_root"]}" width="100%" height="{EMBED_HEIGHT}" '
@@ -117,21 +119,24 @@ async def track(request: web.Request) -> web.Response:
         "track.html",
         request,
         track=shown,
+        details=_details_json(details),
         embed_code=embed_code,
-        preloads=[*_first_asked(shown["track_root"], addresses), *static_files.preloads()],
+        # The manifest is on its way before the player's own code is there.
+        preloads=[Preload(str(details["manifest_url"]), "preload", "fetch"), *static_files.modules()],
         is_player_built=static_files.assets() is not None,
     )
 
 
 async def embed(request: web.Request) -> web.Response:
     """The widget, for other people's pages: any frame may hold it, and it loads nothing big before a click."""
-    shown, _ = await _track(request)
+    shown, details, _ = await _track(request)
     static_files = request.app[SERVICES].static
     return render(
         "embed.html",
         request,
         is_embeddable=True,
         track=shown,
+        details=_details_json(details),
         preloads=static_files.modules(),
         is_player_built=static_files.assets() is not None,
     )

@@ -1,5 +1,6 @@
 """Pages: what people see, and what strangers' titles cannot do to it."""
 
+import json
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -68,8 +69,14 @@ async def test_a_track_page_has_exactly_one_player_and_its_parts_on_their_way(tm
     assert [player["track"] for player in outline.named("digm-player")] == [track.root]
     assert {"type": "module", "src": "/static/digm-player.js", "crossorigin": None} in outline.named("script")
     hrefs = {link["href"] for link in outline.named("link") if "preload" in str(link["rel"])}
-    assert "/static/dist/pyodide-0123456789abcdef/pyodide.asm.wasm" in hrefs
-    assert "/static/digm-player.js" in hrefs
+    assert {"/static/digm-player.js", "/static/dist/assets.js"} <= hrefs
+    assert not [href for href in hrefs if "pyodide" in str(href)], (
+        "Python must not compete with the first sound"
+    )
+    (player,) = outline.named("digm-player")
+    details = json.loads(str(player["data-details"]))
+    assert details["track_root"] == track.root
+    assert details["manifest_url"] in hrefs
     assert outline.named("noscript")
     assert f"/embed/{track.root}" in outline.text  # the code to copy
 
