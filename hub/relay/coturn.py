@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import sqlite3
 import time
 from pathlib import Path
 
@@ -29,6 +30,28 @@ ANSWERS_WITHIN_S = 10.0
 STOP_WITHIN_S = 3.0
 PROBE_S = 0.1
 ENDS_BEFORE_GIVING_UP = 3
+# coturn's own (its schema.sql). Each of its threads makes them where they are missing, all at once, and whoever
+# finds the file locked meanwhile turns its clients away with "Cannot find credentials".
+DATABASE = """
+PRAGMA journal_mode = WAL;
+CREATE TABLE IF NOT EXISTS turnusers_lt
+    (realm varchar(127) DEFAULT '', name varchar(512), hmackey char(128), PRIMARY KEY (realm, name));
+CREATE TABLE IF NOT EXISTS turn_secret
+    (realm varchar(127) DEFAULT '', value varchar(127), PRIMARY KEY (realm, value));
+CREATE TABLE IF NOT EXISTS allowed_peer_ip
+    (realm varchar(127) DEFAULT '', ip_range varchar(256), PRIMARY KEY (realm, ip_range));
+CREATE TABLE IF NOT EXISTS denied_peer_ip
+    (realm varchar(127) DEFAULT '', ip_range varchar(256), PRIMARY KEY (realm, ip_range));
+CREATE TABLE IF NOT EXISTS turn_origin_to_realm
+    (origin varchar(127), realm varchar(127), PRIMARY KEY (origin));
+CREATE TABLE IF NOT EXISTS turn_realm_option
+    (realm varchar(127) DEFAULT '', opt varchar(32), value varchar(128), PRIMARY KEY (realm, opt));
+CREATE TABLE IF NOT EXISTS oauth_key
+    (kid varchar(128), ikm_key varchar(256), timestamp bigint DEFAULT 0, lifetime integer DEFAULT 0,
+     as_rs_alg varchar(64) DEFAULT '', realm varchar(127) DEFAULT '', PRIMARY KEY (kid));
+CREATE TABLE IF NOT EXISTS admin_user
+    (name varchar(32), realm varchar(127), password varchar(127), PRIMARY KEY (name));
+"""
 
 
 def configuration(settings: Settings, place: Place, secret: bytes) -> str:
@@ -58,7 +81,7 @@ def configuration(settings: Settings, place: Place, secret: bytes) -> str:
         f"max-allocate-lifetime={TTL_S}",
         "log-file=stdout",
         "pidfile=" + str(_folder(settings) / "turnserver.pid"),
-        "userdb=" + str(_folder(settings) / "none.sqlite"),
+        "userdb=" + str(_folder(settings) / "empty.sqlite"),
     ]
     if settings.turn_cert and settings.turn_key:
         lines += [
@@ -166,6 +189,8 @@ class Coturn:
             temporary.unlink()
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(text)
+        with contextlib.closing(sqlite3.connect(folder / "empty.sqlite")) as database:
+            database.executescript(DATABASE)
         return temporary.replace(path)
 
     async def ready(self) -> dict[str, bool]:

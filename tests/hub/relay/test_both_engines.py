@@ -113,6 +113,15 @@ def test_no_credential_works_after_its_expiry(relay: Relay, ttl_s: int) -> None:
         assert client.allocate().error_code == 401
 
 
+def test_an_allocation_is_not_kept_alive_after_the_expiry_of_its_credentials(relay: Relay) -> None:
+    with TurnClient(relay.address, relay.credentials(ttl_s=3)) as client:
+        assert client.allocate().message_class is stun.Class.RESPONSE
+        time.sleep(3.5)  # until the credentials are over
+        assert client.refresh().error_code in (401, 437)
+        assert client.permit("127.0.0.1").error_code in (401, 437)
+        assert client.bind(0x4000, "127.0.0.1").error_code in (401, 437)
+
+
 def test_no_credential_works_for_another_session(relay: Relay) -> None:
     mine, others = relay.credentials("mine"), relay.credentials("others")
     with TurnClient(relay.address, (others[0], mine[1])) as client:

@@ -14,6 +14,22 @@ ANSWERS_WITHIN_S = 2.0
 ATTEMPTS = 5
 
 
+_used_ports: set[int] = set()
+
+
+def _fresh_socket(relay_host: str) -> socket.socket:
+    """A socket on a port that no test has used: coturn remembers five-tuples for a while after their end."""
+    family = socket.AF_INET6 if ":" in relay_host else socket.AF_INET
+    while True:
+        opened = socket.socket(family, socket.SOCK_DGRAM)
+        opened.bind((relay_host, 0))
+        port = opened.getsockname()[1]
+        if port not in _used_ports:
+            _used_ports.add(port)
+            return opened
+        opened.close()
+
+
 class TurnClient:
     """One five-tuple at a relay.
 
@@ -24,7 +40,7 @@ class TurnClient:
     """
 
     def __init__(self, relay: tuple[str, int], credentials: tuple[str, str], realm: str | None = None) -> None:
-        self._socket = socket.socket(socket.AF_INET6 if ":" in relay[0] else socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket = _fresh_socket(relay[0])
         self._socket.settimeout(ANSWERS_WITHIN_S)
         self._socket.connect(relay)
         self.username, self.password = credentials
