@@ -13,9 +13,11 @@ from digm.errors import CallerFault, Unavailable
 from hub.config import FOLLOWERS, Settings, variable_of
 from hub.gateway.server import bind
 from hub.pages.static import StaticFiles
+from hub.relay.wanted import own_turn_urls, relay_is_wanted
 from hub.supervision import Child, check_writable, stop_all
 
 PROCESSES = ("hub", "gateway", "seed", "artist")
+RELAY = "relay"
 HEALTHY_WITHIN_S = 60.0
 READY_WITHIN_S = 60.0
 POLL_S = 0.1
@@ -34,7 +36,9 @@ async def serve(settings: Settings, environment: Mapping[str, str], stop: asynci
         CallerFault: `bad_setting`, `player_not_built`, `data_not_writable`, `already_running`, `port_in_use`.
         Unavailable: `child_failed`, `demo_failed`, `not_ready`, with a sentence that names the reason.
     """
-    ports = {name: getattr(settings, name) for name in ("port", *FOLLOWERS)}
+    wants_relay = relay_is_wanted(settings)
+    followers = [name for name in FOLLOWERS if wants_relay or name != "relay_port"]
+    ports = {name: getattr(settings, name) for name in ("port", *followers)}
     _check_known(ports)
     if StaticFiles().assets() is None:
         raise CallerFault(
@@ -45,8 +49,11 @@ async def serve(settings: Settings, environment: Mapping[str, str], stop: asynci
         for port in ports.values():
             bind(settings.host, port).close()
         child_environment = {**environment, "DIGM_DATA": str(settings.data), "DIGM_PORT": str(settings.port)}
+        if wants_relay and not settings.turn_urls:
+            child_environment["DIGM_TURN_URLS"] = ",".join(own_turn_urls(settings))
         logs = settings.data / "logs"
-        children = [Child(name, logs, child_environment) for name in PROCESSES]
+        names = (*PROCESSES, RELAY) if wants_relay else PROCESSES
+        children = [Child(name, logs, child_environment) for name in names]
         helpers = [Child(name, logs, child_environment) for name in ("demo", "publish")]
         try:
             await _run(settings, children, helpers, stop)
@@ -77,7 +84,8 @@ def _only_one(data: Path) -> Iterator[None]:
 
 
 async def _run(settings: Settings, children: list[Child], helpers: list[Child], stop: asyncio.Event) -> None:
-    is_up = asyncio.Event()
+    is_up, fine = asyncio.Event(), asyncio.Event()
+    fine.set()
 
     async def until_stopped() -> None:
         await stop.wait()
@@ -92,7 +100,9 @@ async def _run(settings: Settings, children: list[Child], helpers: list[Child], 
     try:
         async with asyncio.TaskGroup() as tasks:
             for child in children:
-                tasks.create_task(child.keep_running(is_up), name=child.name)
+                # A relay that nobody asked for must not keep the music from playing.
+                is_optional = child.name == RELAY and settings.relay == "auto"
+                tasks.create_task(child.keep_running(fine if is_optional else is_up), name=child.name)
             tasks.create_task(open_the_doors(), name="make ready")
             tasks.create_task(until_stopped(), name="stop")
     except* _StoppedError:

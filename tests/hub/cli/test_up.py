@@ -13,10 +13,15 @@ import aiohttp
 import pytest
 
 from digm.errors import Unavailable
+from digm.manifest import parse_manifest
+from digm.signalling_client import Ready
 from hub import supervision
 from hub.pages.static import StaticFiles
 from hub.publishing.vault import FILE_NAME as VAULT_FILE
+from hub.storage.catalogue import Catalogue
+from hub.storage.chunk_store import ChunkStore
 from tests.hub.house import publish_track
+from tests.hub.seeding.listener import listening
 
 pytestmark = pytest.mark.skipif(
     StaticFiles().assets() is None, reason="the player is not built (npm run build)"
@@ -59,12 +64,13 @@ class Up:
 
 
 @contextlib.asynccontextmanager
-async def up(data: Path) -> AsyncIterator[Up]:
+async def up(data: Path, **variables: str) -> AsyncIterator[Up]:
     """Start it and wait for its last line."""
     port = four_free_ports()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "hub.cli", "up", "--port", str(port), "--data", str(data)),
         stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, **variables},
         start_new_session=True,
     )
     assert process.stdout is not None
@@ -119,6 +125,44 @@ async def test_a_crashed_process_is_started_again(tmp_path: Path) -> None:
                         if answer.status == 200 and running.children().get("gateway") != before["gateway"]:
                             break
                 await asyncio.sleep(0.05)
+
+
+async def test_a_hub_for_a_network_brings_its_relay_and_tells_listeners_of_it(tmp_path: Path) -> None:
+    publish_track(tmp_path)
+    turn_port, health_port = str(four_free_ports()), str(four_free_ports())
+    async with up(
+        tmp_path, DIGM_HOST="0.0.0.0", DIGM_TURN_PORT=turn_port, DIGM_RELAY_PORT=health_port
+    ) as running:
+        async with asyncio.timeout(30), aiohttp.ClientSession() as session:
+            while True:
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with session.get(f"http://127.0.0.1:{health_port}/readyz") as answer:
+                        if answer.status == 200:
+                            break
+                await asyncio.sleep(0.05)
+        assert set(running.children()) == {*PROCESSES, "relay"}
+        track = Catalogue.open(tmp_path).tracks()[0].track_root
+        manifest = parse_manifest(ChunkStore(tmp_path).manifest(track))
+        async with listening(f"http://127.0.0.1:{running.port}", manifest) as listener:
+            welcome = await listener.event(Ready)
+        assert isinstance(welcome, Ready)
+        assert f"turn:127.0.0.1:{turn_port}?transport=udp" in welcome.ice_servers[-1].urls
+        assert welcome.ice_servers[-1].credential
+
+
+async def test_a_relays_port_that_is_taken_does_not_keep_the_music_from_playing(tmp_path: Path) -> None:
+    publish_track(tmp_path)
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        async with up(tmp_path, DIGM_HOST="0.0.0.0", DIGM_TURN_PORT=str(taken.getsockname()[1])) as running:
+            assert set(running.children()) == set(PROCESSES)
+
+
+async def test_a_relay_that_was_asked_for_and_cannot_start_is_one_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        arguments = ("--port", str(four_free_ports()), "--data", str(tmp_path))
+        status, said = await refusal(*arguments, DIGM_RELAY="yes", DIGM_TURN_PORT=port)
+    assert (status, said) == (2, f"Port {port} is already in use on 127.0.0.1; choose another one.\n")
 
 
 async def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
