@@ -132,6 +132,9 @@ class Downloads:
         """Ask the scheduler what to do; after everything that it was told."""
         if self._tasks is None:
             return
+        if self.swarm is not None:
+            me, *others = self.swarm.members()
+            self._scheduler.set_members(others, now_s(), me=me, listeners=self.swarm.listeners)
         while not self._act(self._scheduler.poll(now_s())):
             pass  # a source that could not be asked: the scheduler names another
         self._timer.set(self._scheduler.next_deadline(now_s()))
@@ -242,6 +245,8 @@ class Downloads:
                 self._scheduler.peer_ready(peer, event.availability[self._rendition.id], slots, now)
             case events.ChunkAvailable() if event.rendition == self._rendition.id:
                 self._scheduler.peer_has(peer, event.chunk, now)
+            case events.ChunkGone() if event.rendition == self._rendition.id:
+                self._scheduler.peer_lost(peer, event.chunk, now)
             case events.RateOffered():
                 self._scheduler.peer_rate(peer, event.slots)
             case events.Closed():

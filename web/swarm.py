@@ -100,6 +100,11 @@ class Swarm(Links):
         """The listeners that we are, or are about to be, connected with, and ourselves."""
         return [self._me] + [peer for peer in self._links if peer not in self._nodes]
 
+    @property
+    def listeners(self) -> int:
+        """How many are in the swarm, as the hub said last; 0: it did not."""
+        return self._listeners
+
     def why_alone(self) -> str | None:
         """Why no peers are met although the hub is there, for people; None when they are."""
         if not self._policy.peers:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from digm.bitfield import Bitfield
+from digm.chunks import FRAME_BYTES
 from digm.scheduler import (
     GATEWAY,
     Cancel,
@@ -72,6 +73,8 @@ class SimulatedListener:
             expects_peers=expects_peers,
         )
         self.transfers: dict[int, _Transfer] = {}
+        self.buffers: dict[int, dict[int, tuple[str, bool]]] = {}
+        self.suspects: dict[int, set[str]] = {}
         self.log: list[tuple[float, object]] = []
         self.position_s = 0.0
         self.playback = Playback.IDLE
@@ -159,20 +162,39 @@ class SimulatedListener:
         return len(self.transfers) != before
 
     def _deliver(self, transfer: _Transfer, link: Link, budget: float) -> float:
-        amount = min(budget, CHUNK_BYTES - transfer.received)
+        fetch = transfer.fetch
+        size = fetch.frame_count * FRAME_BYTES
+        amount = min(budget, size - transfer.received)
+        before = int(transfer.received) // FRAME_BYTES
         transfer.received += amount
         link.given_bytes += amount
-        fetch = transfer.fetch
         self.scheduler.progress(fetch.fetch_id, int(transfer.received), self.now)
-        if transfer.received >= CHUNK_BYTES:
+        is_over = transfer.received >= size
+        if is_over:
             del self.transfers[fetch.fetch_id]
             link.served.append(fetch.chunk)
             self.scheduler.received(fetch.fetch_id, self.now)
-            if link.corrupt is None or fetch.chunk in link.corrupt:
-                self.scheduler.chunk_wrong(fetch.chunk, frozenset({fetch.source}), self.now)
-            else:
-                self.scheduler.chunk_verified(fetch.chunk, self.now)
+        is_wrong = link.corrupt is None or fetch.chunk in link.corrupt
+        for frame in range(before, int(transfer.received) // FRAME_BYTES):
+            self._write(fetch, fetch.first_frame + frame, is_wrong)
         return amount
+
+    def _write(self, fetch: Fetch, frame: int, is_wrong: bool) -> None:
+        frames = self.buffers.setdefault(fetch.chunk, {})
+        frames[frame] = (fetch.source, is_wrong)
+        if len(frames) < self.spans[fetch.chunk].frames or fetch.chunk in self.scheduler.held:
+            return
+        del self.buffers[fetch.chunk]
+        wrong = {source for source, is_wrong in frames.values() if is_wrong}
+        if wrong:
+            self.suspects.setdefault(fetch.chunk, set()).update(wrong)
+            senders = {source for source, _ in frames.values()}
+            culprits = frozenset(senders if len(senders) == 1 else ())
+            self.scheduler.chunk_wrong(fetch.chunk, culprits, self.now)
+            return
+        self.scheduler.chunk_verified(fetch.chunk, self.now)
+        for source in sorted(self.suspects.pop(fetch.chunk, ())):
+            self.scheduler.ban(source, fetch.chunk)
 
     def _end(self, transfer: _Transfer, failure: Failure) -> None:
         del self.transfers[transfer.fetch.fetch_id]

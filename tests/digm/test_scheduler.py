@@ -25,6 +25,15 @@ def share_of(listener: SimulatedListener, source: str) -> float:
     return listener.links[source].given_bytes / total
 
 
+def overlap(one: Fetch, other: Fetch) -> bool:
+    """The same frames of the same chunk from the same source."""
+    is_same = (one.source, one.chunk) == (other.source, other.chunk)
+    return is_same and (
+        one.first_frame < other.first_frame + other.frame_count
+        and other.first_frame < one.first_frame + one.frame_count
+    )
+
+
 def test_nothing_is_fetched_before_the_listener_shows_interest() -> None:
     listener = SimulatedListener({GATEWAY: Link(MEGABYTE), "p": Link(MEGABYTE)})
     listener.connect("p")
@@ -236,8 +245,8 @@ def test_look_ahead_is_bounded_playing_and_shorter_paused() -> None:
     listener.run(10)
     assert max(listener.scheduler.held) == 5
     listener.play()
-    listener.run(1)
-    assert max(listener.scheduler.held) == 18
+    listener.run(5)
+    assert max(listener.scheduler.held) <= (610 + 2) / 4
 
 
 def test_far_chunks_that_no_peer_has_are_not_taken_from_the_gateway_too_early() -> None:
@@ -258,11 +267,11 @@ def test_parallel_fetches_are_bounded_by_source_and_in_all() -> None:
         listener.run(0.1)
         by_source = [transfer.fetch.source for transfer in listener.transfers.values()]
         assert all(by_source.count(name) <= 2 for name in links if name != GATEWAY)
-        assert len(by_source) <= 6 + 4  # urgent chunks and their hedges come on top
+        assert len(by_source) <= 3 * 6  # what is urgent, in parts, and hedges come on top
 
 
 def test_a_chunk_that_was_evicted_is_fetched_again() -> None:
-    scheduler = Scheduler(even_chunks(4), 0.0, held=range(4))
+    scheduler = Scheduler(even_chunks(4), 0.0, held=range(4), expects_peers=False)
     scheduler.set_playback(Playback.PLAYING, 0.0, 0.0)
     assert scheduler.poll(0.0) == []
     assert scheduler.is_complete
@@ -341,7 +350,7 @@ def test_whatever_happens_the_scheduler_neither_breaks_nor_asks_in_vain(data: st
             match action:
                 case Fetch():
                     assert action.source not in scheduler.banned
-                    assert (action.source, action.chunk) not in {(f.source, f.chunk) for f in running.values()}
+                    assert not any(overlap(action, other) for other in running.values())
                     running[action.fetch_id] = action
                 case Cancel(cancelled):
                     running.pop(cancelled, None)
