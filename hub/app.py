@@ -10,12 +10,13 @@ from aiohttp import web
 from hub.api import tracks as api
 from hub.api.failures import failures_middleware
 from hub.api.reasons import reasons
+from hub.api.reports import add_reports
 from hub.api.server import Runner, add_safe_headers
 from hub.config import Settings
 from hub.granting.links import VaultLinks
 from hub.granting.rate import RateLimit
 from hub.lifecycle import healthz, listen, metrics, readiness_response
-from hub.pages import views
+from hub.pages import operator, views
 from hub.pages.static import StaticFiles
 from hub.readiness import Readiness
 from hub.services import SERVICES, Services
@@ -56,7 +57,9 @@ def create_app(settings: Settings, static: StaticFiles | None = None) -> web.App
     app.add_routes(api.routes())
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", _readyz), web.get("/metrics", metrics)])
     app.on_response_prepare.append(add_safe_headers)
+    app.add_routes(operator.routes())
     add_signalling(app, settings)
+    add_reports(app)
     app.on_shutdown.append(_close_links)
     app.cleanup_ctx.append(_catalogue_open)
     return app

@@ -19,6 +19,7 @@ from digm.errors import CallerFault
 PREFIX = "DIGM_"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 HIGHEST_PORT = 65_535
+SHORTEST_TOKEN = 16  # of a password that is asked for over the network
 # The hub's port + 1, + 2, + 3, + 4 where unset.
 FOLLOWERS = ("gateway_port", "seed_port", "artist_port", "relay_port")
 Port = Annotated[int, Meta(ge=-1, le=HIGHEST_PORT)]
@@ -79,6 +80,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description="URLs of all hubs that share the swarms, this one's DIGM_PUBLIC_URL among them."),
     ] = ()
+    operator_token: Annotated[
+        str | None,
+        Meta(description="Password of the operator's page /operator; unset: only from the hub's own machine."),
+    ] = None
     elder_nodes: Annotated[
         tuple[str, ...],
         Meta(description="Peer ids of nodes whose TURN servers this hub hands out when they offer them."),
@@ -171,6 +176,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise _bad("turn_cert", "the certificate and DIGM_TURN_KEY go together")
         if self.turn_min_port > self.turn_max_port:
             raise _bad("turn_min_port", "it is above DIGM_TURN_MAX_PORT")
+        if self.operator_token is not None and len(self.operator_token) < SHORTEST_TOKEN:
+            raise _bad("operator_token", f"it has fewer than {SHORTEST_TOKEN} characters")
         if self.port < 0:
             raise _bad("port", "a port is 0 to 65535")
         resolve("data", Path(os.path.abspath(self.data.expanduser())))  # noqa: PTH100 - symlinks stay

@@ -5,6 +5,20 @@ from digm.token_bucket import TokenBucket
 BATCH = 16  # what a session may still say when a bucket that it shares with others is empty
 
 
+class SwarmBucket(TokenBucket):
+    """The bucket of one swarm.
+
+    Attributes:
+        relayed: messages that were passed on in it.
+    """
+
+    __slots__ = ("relayed",)
+
+    def __init__(self, rate_per_s: float, burst: float, now: float) -> None:
+        super().__init__(rate_per_s, burst, now)
+        self.relayed = 0
+
+
 class Allowance:
     """What one session may use of one bucket.
 
@@ -14,7 +28,7 @@ class Allowance:
 
     __slots__ = ("bucket", "left")
 
-    def __init__(self, bucket: TokenBucket) -> None:
+    def __init__(self, bucket: SwarmBucket) -> None:
         self.bucket = bucket
         self.left = 0
 

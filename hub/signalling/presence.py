@@ -7,12 +7,14 @@ everything by the peers that come back, so nothing is stored.
 
 import random
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Protocol
 
 from digm.signalling import LISTENER, NODE
 from hub.signalling.metrics import MEMBERS, SWARMS
 
 MAX_KNOWN = 32  # members that hear of another's leaving; a listener keeps at most ten connections
+MAX_VIEWED = 60  # members that are drawn one by one
 MAX_REPORTED = 1024  # peers of one swarm about which reports are remembered
 REPORTERS_TO_SHUN = 3  # that many different networks say the same: nobody is sent there any more
 _TIERS = 3  # all of it and nodes, a good part, little or nothing
@@ -58,13 +60,19 @@ class Entrance:
 
 @dataclass(frozen=True, slots=True)
 class SwarmView:
-    """A swarm as an operator sees it: numbers only."""
+    """A swarm as an operator sees it: nobody's name.
+
+    Attributes:
+        share: of the track, that a member holds on average.
+        members: (role, share) of some of them, those that hold most first.
+    """
 
     track: str
     listeners: int
     nodes: int
     share: float
     reports: int
+    members: tuple[tuple[str, float], ...]
 
 
 class Presence(Protocol):
@@ -124,6 +132,18 @@ class _Swarm:
         if _tier(member) != member.tier:
             self._unplace(member)
             self._place(member)
+
+    def view(self, track: str) -> SwarmView:
+        members = self.members.values()
+        mean = sum(member.share for member in members) / len(members)
+        nodes_first = chain(
+            (m for m in self.tiers[0] if m.role == NODE), (m for m in members if m.role != NODE)
+        )
+        some = sorted(
+            ((member.role, round(member.share, 3)) for member in islice(nodes_first, MAX_VIEWED)),
+            key=lambda shown: (shown[0] != NODE, -shown[1]),
+        )
+        return SwarmView(track, self.listeners, len(members) - self.listeners, mean, self.reports, tuple(some))
 
     def _place(self, member: Member) -> None:
         tier = self.tiers[_tier(member)]
@@ -222,16 +242,7 @@ class LocalPresence:
         return list(swarm.members) if swarm else []
 
     def views(self) -> list[SwarmView]:
-        return [
-            SwarmView(
-                track,
-                swarm.listeners,
-                len(swarm.members) - swarm.listeners,
-                sum(member.share for member in swarm.members.values()) / len(swarm.members),
-                swarm.reports,
-            )
-            for track, swarm in self._swarms.items()
-        ]
+        return [swarm.view(track) for track, swarm in self._swarms.items()]
 
     def _choose(self, swarm: _Swarm, newcomer: Member, want: int) -> list[Member]:
         """Good ones first, and among them some that chance picked: that keeps a mesh from falling apart."""

@@ -15,12 +15,12 @@ from aiohttp import WSCloseCode, hdrs, web
 from digm.errors import DigmError
 from digm.ids import short
 from digm.signalling import SUBPROTOCOL, Bye, IceServer, encode
-from digm.token_bucket import TokenBucket
 from hub.api.addresses import client_address
 from hub.config import Settings
 from hub.relay.credentials import load_relay_secret
 from hub.relay.ice_servers import ice_servers
 from hub.signalling.addresses import AddressLimits
+from hub.signalling.allowance import SwarmBucket
 from hub.signalling.bus import LocalBus
 from hub.signalling.connection import REPLACED, SignalConnection
 from hub.signalling.homes import Homes
@@ -57,7 +57,7 @@ class SignallingServer:
         self._addresses = AddressLimits(self.limits)
         self._rounds: list[set[SignalConnection]] = [set() for _ in range(_ROUNDS)]
         self._by_peer: dict[str, SignalConnection] = {}
-        self._swarm_buckets: dict[str, TokenBucket] = {}
+        self._swarm_buckets: dict[str, SwarmBucket] = {}
         self._count = 0
         self._all_gone = asyncio.Event()
         self._is_draining = False
@@ -145,6 +145,16 @@ class SignallingServer:
             before.close(REPLACED)
         log.info("signal_session_opened", peer_id=short(peer), sessions=self._count)
 
+    @property
+    def session_count(self) -> int:
+        """Open sockets."""
+        return self._count
+
+    def relayed(self, track: str) -> int:
+        """Messages that were passed on in a swarm since somebody was in it."""
+        bucket = self._swarm_buckets.get(track)
+        return bucket.relayed if bucket else 0
+
     # -- what goes on meanwhile
 
     @contextlib.asynccontextmanager
@@ -220,11 +230,11 @@ class SignallingServer:
         elders = self._relays.nearest(session, now)
         return ice_servers(self._settings, self._relay_secret, session, now, asked_host=host, elders=elders)
 
-    def _swarm_bucket(self, track: str, now: float) -> TokenBucket:
+    def _swarm_bucket(self, track: str, now: float) -> SwarmBucket:
         bucket = self._swarm_buckets.get(track)
         if bucket is None:
             limits = self.limits
-            bucket = TokenBucket(limits.swarm_messages_per_s, limits.swarm_message_burst, now)
+            bucket = SwarmBucket(limits.swarm_messages_per_s, limits.swarm_message_burst, now)
             self._swarm_buckets[track] = bucket
         return bucket
 

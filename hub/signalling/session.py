@@ -16,7 +16,7 @@ from digm.errors import PeerFault
 from digm.ids import from_hex
 from digm.token_bucket import TokenBucket
 from hub.signalling import fast_lane
-from hub.signalling.allowance import Allowance
+from hub.signalling.allowance import Allowance, SwarmBucket
 from hub.signalling.bus import Bus, Deliver
 from hub.signalling.metrics import MESSAGES, REDIRECTS, REFUSED, REPORTS
 from hub.signalling.presence import Member, Presence
@@ -46,7 +46,7 @@ class Surroundings:
     swarm_secret: bytes
     home: Callable[[str], str | None]
     ice_servers: Callable[[str, str], tuple[IceServers, int]]
-    swarm_bucket: Callable[[str, float], TokenBucket]
+    swarm_bucket: Callable[[str, float], SwarmBucket]
     relay_offered: Callable[[str, tuple[str, ...], str | None], bool]
     unix_now: Callable[[], float]
 
@@ -128,6 +128,7 @@ class HubSession:
             return False
         if not allowance.take(now):
             self.owes = allowance.bucket
+        allowance.bucket.relayed += 1
         self._around.bus.send(recipient, fast_lane.encode(message))
         MESSAGES[fast_lane.NAMES[type(message)]] += 1
         return True
@@ -247,6 +248,7 @@ class HubSession:
             raise PeerFault("too_many_candidates", "That is more candidates than one connection has.")
         if not (allowance := self._joined[message.track]).take(now):
             self.owes = allowance.bucket
+        allowance.bucket.relayed += 1
         self._around.bus.send(message.recipient, messages.encode(message).encode())
 
     def _may_relay(self, message: Any) -> bool:

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from digm import signalling as messages
 from digm.ids import to_hex
 from digm.signalling_client import HubFault, SignallingClient, SignatureWanted
-from digm.token_bucket import TokenBucket
+from hub.signalling.allowance import SwarmBucket
 from hub.signalling.bus import LocalBus
 from hub.signalling.presence import MAX_KNOWN, LocalPresence, Member
 from hub.signalling.session import MAX_CANDIDATE_PAIRS, HubSession, Surroundings
@@ -48,7 +48,7 @@ class Hub:
             swarm_secret=SECRET,
             home=lambda track: None,
             ice_servers=lambda session, host: ((), 0),
-            swarm_bucket=lambda track, now: TokenBucket(0, 1, now),
+            swarm_bucket=lambda track, now: SwarmBucket(0, 1, now),
             relay_offered=lambda peer, urls, secret: False,
             unix_now=lambda: 1_000.0,
         )
