@@ -5,12 +5,12 @@ moves, every `waiting` after that and every time the clock stood still, and what
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from playwright.async_api import Browser, Page, Playwright
+from playwright.async_api import Browser, Error, Page, Playwright
 
 from bench import stack
 
@@ -102,16 +102,18 @@ class Listener:
 
     async def facts(self) -> dict[str, Any]:
         """The instrument's facts, with `fetched`; of a page that is not there yet, nothing happened."""
-        found = await self.page.evaluate(
-            f"() => globalThis.swarmFacts && {{...swarmFacts, fetched: {self.system.fetched}}}"
-        )
+        found = None
+        with contextlib.suppress(Error):  # it is just being navigated
+            found = await self.page.evaluate(
+                f"() => globalThis.swarmFacts && {{...swarmFacts, fetched: {self.system.fetched}}}"
+            )
         return found or {"first_sound_ms": None, "position_s": 0, "is_over": False, "fetched": 0}
 
     async def origins(self) -> list[tuple[str, str]]:
         return [(str(what), str(where)) for what, where in await self.page.evaluate(self.system.origins)]
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def listeners(playwright: Playwright, system: System, count: int) -> AsyncIterator[list[Listener]]:
     """Pages with a profile of their own each, in one browser; still empty."""
     browser = await playwright.chromium.launch(executable_path=stack.CHROMIUM, args=FLAGS)
