@@ -25,7 +25,7 @@ INSTRUMENT = """(() => {
   const facts = globalThis.swarmFacts = {
     first_sound_ms: null, waiting: 0, gaps_ms: [], peer_bytes: 0, channels: 0, position_s: 0, is_over: false,
   };
-  // The same audio everywhere: a page on a busy machine may take the link for slow and choose a lighter rendition.
+  // The same audio everywhere: a page that takes its link for slow would choose a lighter rendition.
   const isTypeSupported = MediaSource.isTypeSupported.bind(MediaSource);
   MediaSource.isTypeSupported = (type) => !type.includes('opus') && isTypeSupported(type);
   const nativePlay = HTMLMediaElement.prototype.play;
