@@ -26,10 +26,10 @@ table ip nat {{
   chain postrouting {{ type nat hook postrouting priority 100; oifname "wan" {masquerade}; }}
 }}
 table ip filter {{
-  counter elsewhere {{ }}
+  counter listeners {{ }}
   chain input {{ type filter hook input priority 0; policy accept; iifname "wan" ct state new drop; }}
   chain forward {{ type filter hook forward priority 0; policy drop;
-    iifname "lan" ip daddr != {hub} counter name "elsewhere";
+    iifname "lan" ip daddr 203.0.113.0/24 ip daddr != {hub} counter name "listeners";
     {block}
     ct state established,related accept;
     iifname "lan" oifname "wan" accept;
@@ -119,9 +119,9 @@ class Lab:
                 ),
             )
 
-    def packets_elsewhere(self, home: str) -> int:
-        """How many packets a home has sent to anybody but the hub since its NAT was set."""
-        listing = _run(*self.inside(f"nat{home}"), "nft", "list", "counter", "ip", "filter", "elsewhere")
+    def packets_to_listeners(self, home: str) -> int:
+        """How many packets a home has sent to other homes since its NAT was set."""
+        listing = _run(*self.inside(f"nat{home}"), "nft", "list", "counter", "ip", "filter", "listeners")
         return int(listing.split("packets ")[1].split()[0])
 
     def inside(self, what: str) -> list[str]:
