@@ -21,11 +21,13 @@ const NO_PACKAGES = {
  * @property {(session: object) => any} open_player
  */
 
-/** @type {Promise<Boot> | null} */
-let starting = null;
+// One Python for a page, even when this code is on it twice: as a module, and in the player's one file.
+const SHARED = Symbol.for(`digm python ${DIST.href}`);
+/** @type {{starting: Promise<Boot> | null, start: {path: string, began_ms: number, ready_ms: number}}} */
+const shared = globalThis[SHARED] ??= { starting: null, start: { path: '', began_ms: 0, ready_ms: 0 } };
 
 /** How Python came up, for `stats` and tests: "snapshot" or "bundle", and when. */
-export const pythonStart = { path: '', began_ms: 0, ready_ms: 0 };
+export const pythonStart = shared.start;
 
 // Python is eight megabytes, and waking it keeps the page's only thread busy for 0.3 s: the first frames travel alone,
 // and the first sound goes first, if they come this soon.
@@ -41,11 +43,11 @@ const within = (promise, ms) => Promise.race([promise, new Promise((resolve) => 
  * @returns {Promise<Boot>}
  */
 export function startPython(onProgress = () => {}, first = {}) {
-  starting ??= start(onProgress, first).catch((error) => {
-    starting = null; // the next press of play tries again
+  shared.starting ??= start(onProgress, first).catch((error) => {
+    shared.starting = null; // the next press of play tries again
     throw error;
   });
-  return starting;
+  return shared.starting;
 }
 
 async function start(onProgress, { frames = Promise.resolve(), sound = Promise.resolve() }) {

@@ -56,6 +56,7 @@ class PlayerAssets(msgspec.Struct, frozen=True):
     pyodide: str
     bundle: str
     snapshot: str | None = None
+    player: str | None = None
     files: tuple[str, ...] = ()
 
 
@@ -129,12 +130,28 @@ class StaticFiles:
         missing = [name for name in assets.files if not (self.folder / "dist" / name).is_file()]
         return None if missing or not (self.folder / "digm-player.js").is_file() else assets
 
+    def player(self) -> str | None:
+        """Where a page loads the player from: one file, or the modules that it is made of when it is older than
+        one of them. None when it is not built."""
+        assets = self.assets()
+        if assets is None:
+            return None
+        if assets.player is not None:
+            built = (self.folder / "dist" / assets.player).stat().st_mtime_ns
+            if all(path.stat().st_mtime_ns <= built for path in self.folder.glob("digm-*.js")):
+                return f"/static/dist/{assets.player}"
+        return "/static/digm-player.js"
+
     def modules(self) -> list[Preload]:
-        """The player's modules. What they fetch later, Python first of all, must not compete with them."""
-        if self.assets() is None:
+        """The player's code. What it fetches later, Python first of all, must not compete with it."""
+        player = self.player()
+        if player is None:
             return []
-        names = [*sorted(path.name for path in self.folder.glob("digm-*.js")), "dist/assets.js"]
-        return [Preload(f"/static/{name}", "modulepreload") for name in names]
+        names = [player]
+        if "/dist/" not in player:
+            names = [f"/static/{path.name}" for path in sorted(self.folder.glob("digm-*.js"))]
+            names.append("/static/dist/assets.js")
+        return [Preload(name, "modulepreload") for name in names]
 
 
 def _not_found() -> Unavailable:

@@ -123,7 +123,7 @@ async def track(request: web.Request) -> web.Response:
         embed_code=embed_code,
         # The manifest is on its way before the player's own code is there.
         preloads=[Preload(str(details["manifest_url"]), "preload", "fetch"), *static_files.modules()],
-        is_player_built=static_files.assets() is not None,
+        player=static_files.player(),
     )
 
 
@@ -138,7 +138,7 @@ async def embed(request: web.Request) -> web.Response:
         track=shown,
         details=_details_json(details),
         preloads=static_files.modules(),
-        is_player_built=static_files.assets() is not None,
+        player=static_files.player(),
     )
 
 

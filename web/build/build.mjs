@@ -4,6 +4,7 @@
 //   pyodide-<hash>/   Pyodide's loader and interpreter, as they come from npm
 //   digm-<hash>.zip   the standard library modules in use, digm and web, compiled (the fallback)
 //   digm-<hash>.bin   the interpreter's memory after all of that was imported (the fast path)
+//   digm-player-<hash>.js  the player's modules in one file
 //   assets.js[on]     where they are
 // each with a .br and a .gz beside it. Nothing is done when no input has changed.
 
@@ -14,6 +15,7 @@ import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { compressBeside } from './compress.mjs';
+import { playerBundle } from './player.mjs';
 import { bundle, snapshot } from './python.mjs';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
@@ -106,7 +108,10 @@ async function build() {
   const inputs = await inputsHash(sources);
   const last = await lastBuild();
   if (isBuilt(inputs, last)) {
-    console.log('static/dist is up to date');
+    const { snapshotBytes, pyodide, bundle: zipName, snapshot: memoryName } = last;
+    const urls = { snapshotBytes, pyodide, bundle: zipName, snapshot: memoryName };
+    const isNew = await writePlayer(urls, last);
+    console.log(isNew ? 'static/dist: the player is new' : 'static/dist is up to date');
     return;
   }
   const { zip, modules } = await bundle(PYODIDE, sources);
@@ -129,12 +134,31 @@ async function build() {
   const urls = { snapshotBytes: memory.length, pyodide: `${loaderFolder}/`, bundle: bundleName, snapshot: snapshotName };
   const sizes = { bundle: zip.length, snapshot: memory.length };
   await place(join(DIST, 'assets.js'), `export default ${JSON.stringify(urls)};\n`);
-  await place(join(DIST, 'assets.json'), `${JSON.stringify({ ...urls, inputs, sizes, files }, null, 1)}\n`);
+  await writePlayer(urls, { inputs, sizes, files });
   // The last build's files stay until the next one: pages that were opened before this one still ask for them.
-  await removeStale(new Set([...files, ...last.files, 'assets.js', 'assets.json']));
+  const now = await lastBuild();
+  await removeStale(new Set([...now.files, ...last.files, 'assets.js', 'assets.json']));
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   console.log(`static/dist built in ${seconds} s: ${modules.length} modules, ` +
     `bundle ${zip.length} bytes, snapshot ${memory.length} bytes`);
+}
+
+/**
+ * Write the player's modules as one file, and assets.json, which names it.
+ * @param {object} urls what assets.js exports. @param {any} about the rest of assets.json.
+ * @returns {Promise<boolean>} whether it changed.
+ */
+async function writePlayer(urls, { inputs, sizes, files, player: before }) {
+  const code = await playerBundle(join(ROOT, 'static'), urls);
+  const player = `digm-player-${hashOf(code)}.js`;
+  if (player === before && existsSync(join(DIST, player))) return false;
+  await place(join(DIST, player), code);
+  await compressBeside([join(DIST, player)]);
+  const others = files.filter((name) => !name.startsWith('digm-player-'));
+  const all = [...others, player, `${player}.br`, `${player}.gz`];
+  const about = { ...urls, player, inputs, sizes, files: all };
+  await place(join(DIST, 'assets.json'), `${JSON.stringify(about, null, 1)}\n`);
+  return true;
 }
 
 /** Delete what builds before the last one left in static/dist/. */
