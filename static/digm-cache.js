@@ -10,6 +10,7 @@ import { sha256, toHex } from './digm-crypto.js';
 
 const DATABASE = 'digm';
 const SETTING = 'digm.cache_mib'; // in localStorage: the listener's own bound; 0 keeps nothing
+const USED = 'digm.cache_used'; // in localStorage: something was kept here
 const MIB = 2 ** 20;
 const DEFAULT_LIMIT = 1024 * MIB;
 const SHARE_OF_QUOTA = 0.1;
@@ -104,6 +105,15 @@ export async function setCacheLimit(mib) {
   } catch { /* nothing can be kept here, so nothing has to go */ }
 }
 
+/** Whether anything can be kept already. Known at once, while opening an empty database takes a while. */
+export function mayHold() {
+  try {
+    return localStorage.getItem(USED) !== null;
+  } catch {
+    return false; // an opaque origin keeps nothing
+  }
+}
+
 /**
  * A chunk that was kept, if it still is what its name says.
  * @param {string} hash 64 hex digits.
@@ -187,6 +197,7 @@ async function put(database, hash, blob, most) {
     evicted = await makeRoom(transaction, (bytes ?? 0) + blob.size, most, hash);
   }
   await done;
+  localStorage.setItem(USED, '1');
   return { isKept: true, evicted };
 }
 

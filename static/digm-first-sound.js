@@ -3,7 +3,7 @@
 // frame, and stays just far enough ahead of what is heard: the rest is for Python to get from other listeners.
 // Whatever goes wrong here is not reported: the head start ends, and Python does it all again and says what is wrong.
 
-import { cachedChunk } from './digm-cache.js';
+import { cachedChunk, mayHold } from './digm-cache.js';
 import { chunkKey, concat, fromHex, hpkeOpen, isSigned, openRun, sha256, toHex, treeRoot } from './digm-crypto.js';
 import { FRAME_BYTES, fetchFrames } from './digm-frames.js';
 import { chooseRendition, measuredSpeed } from './digm-link-speed.js';
@@ -206,6 +206,7 @@ export class FirstSound {
   async #isKept() {
     const piece = this.#piece;
     piece.isSought = true;
+    if (!mayHold()) return false;
     const kept = await cachedChunk(this.#rendition.chunk_hashes[piece.chunk]);
     if (kept?.length !== piece.data.length) return false;
     piece.data.set(kept);

@@ -12,6 +12,7 @@ const ENTRY = 'digm-player.js';
 const ASSETS = './dist/assets.js';
 const IMPORT = /^import\s+(?:(\w+)|\{([^}]*)\})\s+from\s+'([^']+)';$/gm;
 const EXPORT = /^export\s+((?:async\s+)?function\*?|class|const)\s+(\w+)/gm;
+const COMMENT = /^[ \t]*(?:\/\/.*|\/\*\*[^]*?\*\/)[ \t]*\n/gm;
 const LEFT_OVER = /^(?:import\s+[^(]|export\s).*$/m;
 
 /**
@@ -37,6 +38,7 @@ export async function playerBundle(folder, assets) {
   function wrap(name, source) {
     const exported = [...source.matchAll(EXPORT)].map(([, , what]) => what);
     const body = source
+      .replace(COMMENT, '')
       .replace(IMPORT, (_, whole, names, path) => {
         if (path === ASSETS) return `const ${whole} = ${JSON.stringify(assets)};`;
         return `const { ${names.trim().replaceAll(' as ', ': ')} } = ${number(path.slice(2))};`;
