@@ -66,10 +66,8 @@ def segment(song: Path, folder: Path) -> None:
     )  # fmt: skip
 
 
-@contextlib.asynccontextmanager
-async def hls_server(folder: Path) -> AsyncIterator[str]:
-    """The peer's page, its script and its segments on an aiohttp server."""
-    application = web.Application()
+def hls_page(application: web.Application, folder: Path) -> None:
+    """The peer's page, its script and its segments."""
     script = stack.npm_package("hls.js") / "dist/hls.min.js"
 
     async def page(_: web.Request) -> web.Response:
@@ -79,6 +77,13 @@ async def hls_server(folder: Path) -> AsyncIterator[str]:
         return web.FileResponse(script)
 
     application.add_routes([web.get("/", page), web.get("/hls.min.js", hls_js), web.static("/song", folder)])
+
+
+@contextlib.asynccontextmanager
+async def hls_server(folder: Path) -> AsyncIterator[str]:
+    """They on an aiohttp server."""
+    application = web.Application()
+    hls_page(application, folder)
     runner = web.AppRunner(application)
     await runner.setup()
     port = stack.free_ports(1)
