@@ -21,8 +21,8 @@ MAX_URLS = 8  # of one ICE server
 MAX_TEXT_CHARS = 500
 MAX_LIMITS = 32
 _SIGNATURE = re.compile(r"[0-9a-f]{128}")
-_TURN_URL = re.compile(r"turns?:[A-Za-z0-9.:\[\]-]{1,255}(\?transport=(udp|tcp))?")
-_HUB_URL = re.compile(r"wss?://[A-Za-z0-9.:\[\]-]{1,255}(/[A-Za-z0-9._~/-]{0,200})?")
+TURN_URL = re.compile(r"turns?:[A-Za-z0-9.:\[\]-]{1,255}(\?transport=(udp|tcp))?")
+HUB_URL = re.compile(r"wss?://[A-Za-z0-9.:\[\]-]{1,255}(/[A-Za-z0-9._~/-]{0,200})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +137,14 @@ def turn_urls(value: Any) -> tuple[str, ...]:
     """Where a relay that offers itself can be reached (RFC 7065)."""
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_URLS:
         raise ValueError(f"a list of 1 to {MAX_URLS} urls")
-    if not all(isinstance(url, str) and _TURN_URL.fullmatch(url) for url in value):
+    if not all(isinstance(url, str) and TURN_URL.fullmatch(url) for url in value):
         raise ValueError("a list of turn: and turns: urls")
     return tuple(value)
 
 
 def hub_url(value: Any) -> str:
     """The `/signal` address of a hub."""
-    if not isinstance(value, str) or not _HUB_URL.fullmatch(value):
+    if not isinstance(value, str) or not HUB_URL.fullmatch(value):
         raise ValueError("a ws:// or wss:// url")
     return value
 

@@ -7,18 +7,23 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from aioice import stun
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from prometheus_client import REGISTRY
 
 from digm import signalling as messages
 from digm.sdp import MAX_CANDIDATES
 from digm.signalling import SUBPROTOCOL, hello_message
-from digm.signalling_client import Ready, Refused, SignallingClient
+from digm.signalling_client import IceServersChanged, Ready, Refused, SignallingClient
+from hub.api.failures import failures_middleware
 from hub.config import Settings
+from hub.relay.credentials import turn_password
 from hub.signalling import SignallingServer, add_signalling
 from hub.signalling.settings import SignallingSettings
 from hub.signalling.tokens import load_swarm_secret, swarm_token
@@ -30,11 +35,16 @@ SDP = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=application 9 UDP/DT
 class Peer:
     """A real client: the sans-IO client session on a WebSocket."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self.key = Ed25519PrivateKey.generate()
+    def __init__(
+        self,
+        socket: aiohttp.ClientWebSocketResponse,
+        key: Ed25519PrivateKey | None = None,
+        role: str = messages.LISTENER,
+    ) -> None:
+        self.key = key or Ed25519PrivateKey.generate()
         self.id = self.key.public_key().public_bytes_raw().hex()
         self.socket = socket
-        self.client = SignallingClient(self.id, random=lambda: 0.5)
+        self.client = SignallingClient(self.id, random=lambda: 0.5, role=role)
         self.client.connected(time.monotonic())
 
     async def flush(self) -> None:
@@ -84,9 +94,11 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house_with(tmp_path: Path, limits: SignallingSettings | None = None) -> AsyncIterator[House]:
-    settings = Settings(data=tmp_path, stun_urls=("stun:stun.example.org:3478",))
-    app = web.Application()
+async def house_with(
+    tmp_path: Path, limits: SignallingSettings | None = None, **chosen: Any
+) -> AsyncIterator[House]:
+    settings = Settings(data=tmp_path, stun_urls=("stun:stun.example.org:3478",), **chosen)
+    app = web.Application(middlewares=[failures_middleware()])
     signalling = add_signalling(app, settings, limits)
     server = TestServer(app)
     await server.start_server()
@@ -303,3 +315,129 @@ async def test_a_drained_hub_says_when_to_come_back(house: House) -> None:
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
         await house.socket()
     assert refused.value.status == 503
+
+
+async def test_an_address_has_so_many_connections_and_no_more(tmp_path: Path) -> None:
+    async with house_with(tmp_path, SignallingSettings(sessions_per_address=2)) as house:
+        first, second = await house.peer(), await house.peer()
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await house.socket()
+        assert refused.value.status in (429, 503)
+        await first.socket.close()
+        assert not second.socket.closed
+        third = await house.peer()
+        assert isinstance(await third.enter(house.token()), messages.Peers)
+
+
+async def test_an_address_may_open_so_many_a_minute(tmp_path: Path) -> None:
+    async with house_with(tmp_path, SignallingSettings(address_opens_per_minute=3)) as house:
+        for _ in range(3):
+            await (await house.socket()).close()
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await house.socket()
+
+
+def paced(limit: str) -> float:
+    return REGISTRY.get_sample_value("digm_signal_paced_total", {"limit": limit}) or 0.0
+
+
+@pytest.mark.parametrize(
+    ("limits", "whose"),
+    [
+        (SignallingSettings(messages_per_s=200, message_burst=20), "session"),
+        (SignallingSettings(address_messages_per_s=200, address_message_burst=20), "address"),
+        (SignallingSettings(swarm_messages_per_s=200, swarm_message_burst=20), "swarm"),
+    ],
+)
+async def test_who_says_too_much_is_heard_later_and_nothing_is_lost(
+    tmp_path: Path, limits: SignallingSettings, whose: str
+) -> None:
+    before = paced(whose)
+    async with house_with(tmp_path, limits) as house:
+        other, talker = await house.peer(), await house.peer()
+        await other.enter(house.token())
+        await talker.enter(house.token())
+        assert isinstance(await other.event(), messages.PeerJoined)
+        for _ in range(100):
+            talker.client.offer(TRACK.hex(), other.id, SDP)
+        await talker.flush()
+        for _ in range(100):
+            assert isinstance(await other.event(), messages.Offer)
+        assert house.signalling.relayed(TRACK.hex()) == 100
+    assert paced(whose) > before
+
+
+async def test_a_peer_that_reads_nothing_is_cut_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    limits = SignallingSettings(
+        outgoing_bytes=65_536, message_burst=1e6, messages_per_s=1e6, close_timeout_s=0.1
+    )
+    async with house_with(tmp_path, limits) as house:
+        deaf, talker = await house.peer(), await house.peer()
+        await deaf.enter(house.token())
+        await talker.enter(house.token())
+        transport = deaf.socket.get_extra_info("socket")
+        assert transport is not None
+        deaf.socket._response.connection.transport.pause_reading()
+        big = SDP + "a=x-padding:" + "y" * 15_000 + "\r\n"
+        async with asyncio.timeout(30):
+            while house.size() == 2:
+                talker.client.offer(TRACK.hex(), deaf.id, big)
+                await talker.flush()
+                await asyncio.sleep(0)
+        assert isinstance(await talker.event(), messages.PeerLeft | Refused)
+
+
+async def test_text_that_is_not_utf8_ends_the_connection(house: House) -> None:
+    peer = await house.peer()
+    await peer.socket._writer.send_frame(b'{"type":"leave","track":"\xff"}', aiohttp.WSMsgType.TEXT)
+    assert (await peer.socket.receive(5)).data == aiohttp.WSCloseCode.INVALID_TEXT
+
+
+async def test_only_named_nodes_offer_relays_and_only_those_that_answer_are_handed_out(tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    elder = key.public_key().public_bytes_raw().hex()
+    loop = asyncio.get_running_loop()
+    relay, _ = await loop.create_datagram_endpoint(StunEcho, local_addr=("127.0.0.1", 0))
+    port = relay.get_extra_info("sockname")[1]
+    async with house_with(tmp_path, elder_nodes=(elder,)) as house:
+        node = Peer(await house.socket(), key, messages.NODE)
+        assert isinstance(await node.event(), Ready)
+        node.client.offer_relay((f"turn:127.0.0.1:{port}",), "cd" * 32)
+        await node.flush()
+        page = await house.peer()
+        page.client.offer_relay(("turn:127.0.0.1:1",))
+        await page.flush()
+        assert (await page.event()) == Refused("not_a_node", "Only nodes offer a relay.", None)
+        stranger = Peer(await house.socket(), Ed25519PrivateKey.generate(), messages.NODE)
+        await stranger.event()
+        stranger.client.offer_relay(("turn:127.0.0.1:1",))
+        await stranger.flush()
+        refused = await stranger.event()
+        assert isinstance(refused, Refused)
+        assert refused.code == "relay_not_wanted"
+        async with asyncio.timeout(10):
+            while not (found := await servers_of(page)):
+                pass
+    relay.close()
+    assert found[-1].urls == (f"turn:127.0.0.1:{port}",)
+    assert found[-1].credential == turn_password(bytes.fromhex("cd" * 32), found[-1].username or "")
+
+
+async def servers_of(peer: Peer) -> list[messages.IceServer]:
+    """The relays that the hub hands out now."""
+    await peer.socket.send_str(messages.encode(messages.Ice()))
+    event = await peer.event()
+    assert isinstance(event, IceServersChanged)
+    return [server for server in event.ice_servers if server.urls[0].startswith("turn:")]
+
+
+class StunEcho(asyncio.DatagramProtocol):
+    """Answers STUN bindings."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+        request = stun.parse_message(data)
+        answer = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, request.transaction_id)
+        self.transport.sendto(bytes(answer), address)
