@@ -43,6 +43,7 @@ class Swarm(Links):
     """Everybody else who has or wants this track.
 
     Attributes:
+        listeners: how many are in the swarm, as the hub said last; 0: it did not.
         on_expectation: told how many peers may be expected, each time that it changes.
         numbers_changed: called when what was given or taken has changed, every other second.
 
@@ -78,7 +79,7 @@ class Swarm(Links):
         self._policy = sharing.policy
         self._random = random
         self._ice_servers: list[dict[str, Any]] = []
-        self._listeners = 0
+        self.listeners = 0
         self._site_least = 0
         self._rejoin_at = 0.0
         self._nodes_due = 0.0
@@ -100,18 +101,13 @@ class Swarm(Links):
         """The listeners that we are, or are about to be, connected with, and ourselves."""
         return [self._me] + [peer for peer in self._links if peer not in self._nodes]
 
-    @property
-    def listeners(self) -> int:
-        """How many are in the swarm, as the hub said last; 0: it did not."""
-        return self._listeners
-
     def why_alone(self) -> str | None:
         """Why no peers are met although the hub is there, for people; None when they are."""
         if not self._policy.peers:
             return "switched_off"
         if self._policy.hide_address and not self._has_relay():
             return "no_relay"
-        if self._listeners < self._least_listeners():
+        if self.listeners < self._least_listeners():
             return "few_listeners"
         return None
 
@@ -154,8 +150,7 @@ class Swarm(Links):
 
     def renew(self, token: str) -> None:
         """Go on with a fresh token before the old one expires."""
-        self._token = token
-        self._join()
+        self._join(token)
 
     def announce(self, rendition: int, chunk: int) -> None:
         super().announce(rendition, chunk)
@@ -198,7 +193,7 @@ class Swarm(Links):
             case IceServersChanged():
                 self._ice_servers = [ice_server(server) for server in event.ice_servers]
             case messages.Peers():
-                self._listeners = event.listeners
+                self.listeners = event.listeners
                 nodes = {item.peer for item in event.peers if item.role == messages.NODE}
                 self._nodes |= nodes
                 self._nodes_due = now_s() + NODE_S if nodes - self._links.keys() else 0.0
@@ -208,10 +203,10 @@ class Swarm(Links):
                 if role == messages.NODE:
                     self._nodes.add(peer)
                 else:
-                    self._listeners += 1
+                    self.listeners += 1
                     self._choice.told([peer], now_s(), wait_s=LATER_S)
             case messages.PeerLeft(peer=peer):
-                self._listeners -= peer not in self._nodes
+                self.listeners -= peer not in self._nodes
                 self._choice.left(peer)
             case messages.Offer():
                 self._on_offer(event.sender, event.sdp, via=None)
@@ -220,14 +215,15 @@ class Swarm(Links):
             case messages.Candidate():
                 self._on_candidate(event)
             case Refused() if event.track is not None:
-                self._listeners, self._expected = 0, self._expected or 0
+                self._expected = self._expected or 0  # not let in: nobody is to be waited for
         self._poll()
 
     def _on_hub_lost(self) -> None:
         self._nodes_due, self._expected = 0.0, self._expected or 0
         self._poll()
 
-    def _join(self) -> None:
+    def _join(self, token: str = "") -> None:
+        self._token = token or self._token
         if self._client is not None and self._hub is not None:
             self._client.join(self._root, self._token, self._share(), now_s())
             self._hub.flush()

@@ -92,7 +92,8 @@ async def test_two_who_never_met_are_introduced_by_a_common_neighbour_while_the_
             await page.visit(own_stack.url, track["track_root"])
             await page.play()
             await page.until_sound()
-        await first.until("a link", lambda state: len(ids(state)) == 1)
+        for page in (first, common):
+            await page.until("a link", lambda state: len(ids(state)) == 1)
         # The last one may not be told of the first by the hub, so that only the common neighbour can do it.
         (first_id,) = ids(await common.state())
         await hide_from_signalling(last, first_id)
