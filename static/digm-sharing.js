@@ -174,11 +174,17 @@ export function mountSharing(container, player) {
     if (isOpen) show();
   };
   button.addEventListener('click', () => open(menu.hidden));
+  const onKey = (event) => {
+    if (event.key === 'Escape' && !menu.hidden) {
+      event.stopPropagation();
+      open(false);
+      button.focus();
+    }
+  };
+  button.addEventListener('keydown', onKey);
   menu.addEventListener('keydown', (event) => {
+    onKey(event);
     event.stopPropagation(); // the player has keys of its own
-    if (event.key !== 'Escape') return;
-    open(false);
-    button.focus();
   });
   share.addEventListener('change', () => { player.sharing = { share: share.checked }; });
   cap.addEventListener('change', () => { player.sharing = { cap_bytes_per_s: Number(cap.value) }; });
@@ -195,9 +201,10 @@ export function mountSharing(container, player) {
     cap.value = String(sharing.cap_bytes_per_s);
     cap.disabled = !sharing.share;
     if (cap.selectedIndex < 0) cap.selectedIndex = 0;
-    part('sharing-counts').textContent = `Given ${megabytes(stats.uploaded ?? 0)}, taken ${megabytes(stats.bytes.peer)} from other listeners.`;
+    part('sharing-counts').textContent = `Given ${megabytes(stats.uploaded ?? 0)}, taken ${megabytes(stats.bytes.peer)} from peers.`;
     const isOff = player.getAttribute('p2p') === 'off';
-    const why = isOff ? 'peers_off' : (stats.sharing?.why ?? 'not_joined');
+    // The switch is in force before Python has said so.
+    const why = isOff ? 'peers_off' : !sharing.share ? 'switched_off' : (stats.sharing?.why ?? 'not_joined');
     part('sharing-why').textContent = REASONS[why] ?? '';
   }
   player.addEventListener('sharingchange', show);
