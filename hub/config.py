@@ -84,6 +84,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         Meta(description="Password of the operator's page /operator; unset: only from the hub's own machine."),
     ] = None
+    offer_relay: Annotated[
+        tuple[str, ...],
+        Meta(description="TURN URLs at which this machine's relay is offered to others by its seeding peer."),
+    ] = ()
     elder_nodes: Annotated[
         tuple[str, ...],
         Meta(description="Peer ids of nodes whose TURN servers this hub hands out when they offer them."),
@@ -192,7 +196,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _check_addresses("turn_external_ip", (self.turn_external_ip or "::",), ipaddress.ip_address)
         _check_addresses("turn_allow", self.turn_allow, ipaddress.ip_network)
         _check_ice_urls("stun_urls", self.stun_urls, ("stun:", "stuns:"))
-        _check_ice_urls("turn_urls", self.turn_urls, ("turn:", "turns:"))
+        for name in ("turn_urls", "offer_relay"):
+            _check_ice_urls(name, getattr(self, name), ("turn:", "turns:"))
         if not self.signal_url:
             resolve("signal_url", self.own_url(self.port))
 

@@ -30,6 +30,7 @@ from digm.signalling_client import (
 from digm.token_bucket import TokenBucket
 from digm.wire import MAX_MESSAGE_BYTES
 from hub.config import Settings
+from hub.relay.credentials import load_relay_secret
 from hub.seeding.chunk_cache import ChunkCache
 from hub.seeding.connection import Giving, SeedConnection
 from hub.seeding.held_tracks import Library
@@ -53,6 +54,7 @@ class SeedingPeer:
 
     def __init__(self, settings: Settings, catalogue: Catalogue, limits: SeedLimits | None = None) -> None:
         self._limits = limits or SeedLimits()
+        self._settings = settings
         self._url = settings.signal_url + "/signal"
         self._key = Ed25519PrivateKey.from_private_bytes(load_secret(settings.data, "seed"))
         self._swarm_secret = load_swarm_secret(settings.data)
@@ -199,8 +201,11 @@ class SeedingPeer:
             case Ready():
                 self._ice_servers = event.ice_servers
                 log.info("hub_connected", tracks=len(self._joined))
+                self._offer_relay()
             case IceServersChanged():
                 self._ice_servers = event.ice_servers
+            case Refused("relay_not_wanted"):
+                log.warning("relay_not_wanted", peer_id=self.peer_id, hint="DIGM_ELDER_NODES of the hub")
             case Refused(code, _, track):
                 log.warning("hub_refused", code=code, track_root=short(track or ""))
                 if track in self._joined and code in ("not_joined", "token_expired"):
@@ -218,6 +223,12 @@ class SeedingPeer:
             case messages.Candidate(track, sender):
                 if connection := self._connections.get((track, sender)):
                     connection.add_candidate(event)
+
+    def _offer_relay(self) -> None:
+        """Tell the hub of our relay, with the secret from which it makes its sessions' credentials."""
+        if self._settings.offer_relay:
+            secret = load_relay_secret(self._settings.data)
+            self._client.offer_relay(self._settings.offer_relay, secret.hex())
 
     # -- peers
 

@@ -39,6 +39,7 @@ class Relay:
     certificate: Path
     process: "subprocess.Popen[bytes]"
     log: Path
+    data: Path
 
     @property
     def address(self) -> tuple[str, int]:
@@ -93,7 +94,7 @@ def running(engine: str, folder: Path, settings: dict[str, str]) -> Iterator[Rel
     try:
         wait_until_ready(health_port, process, log)
         secret = load_relay_secret(folder / "data")
-        yield Relay(port, tls_port, health_port, secret, certificate, process, log)
+        yield Relay(port, tls_port, health_port, secret, certificate, process, log, folder / "data")
     finally:
         process.terminate()
         process.wait(15)

@@ -1,7 +1,6 @@
 """What a relay promises, asked of both engines: the embedded one and coturn."""
 
 import asyncio
-import contextlib
 import socket
 import ssl
 import subprocess
@@ -208,23 +207,19 @@ def echo() -> Iterator[int]:
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("way", ["channels", "indications"])
 def test_coturns_own_client_gets_all_its_messages_back(
-    relay: Relay, echo: int, transport: str, way: str
+    engine: str, relay: Relay, echo: int, transport: str, way: str
 ) -> None:
+    if (engine, transport) == ("coturn", "tls"):
+        pytest.skip("this client waits for ever when two TLS records of its own server arrive together")
     username, password = relay.credentials()
     port = relay.tls_port if transport == "tls" else relay.port
     command = ["turnutils_uclient", *TRANSPORTS[transport], "-c", "-n", "20", "-z", "5"]
     command += ["-u", username, "-w", password, *(["-s"] if way == "indications" else [])]
     command += ["-e", "127.0.0.1", "-r", str(echo), "-p", str(port), "127.0.0.1"]
-    # Over TLS this client waits for ever when two records arrive together, coturn's own server included.
-    attempts = 5 if transport == "tls" else 1
-    outputs: list[str] = []
-    for _ in range(attempts):
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            done = subprocess.run(command, capture_output=True, timeout=15, check=False, text=True)
-            outputs.append(done.stdout + done.stderr)
-            if "tot_send_msgs=20, tot_recv_msgs=20" in outputs[-1]:
-                break
-    assert outputs and "Total lost packets 0 (0.000000%)" in outputs[-1], outputs
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False, text=True)
+    output = done.stdout + done.stderr
+    assert "tot_send_msgs=20, tot_recv_msgs=20" in output, output
+    assert "Total lost packets 0 (0.000000%)" in output, output
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
