@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -36,6 +37,7 @@ def run_process(process: str, settings: Settings, main: Callable[[asyncio.Event]
     import uvloop
 
     configure_logs(process, settings.log_level)
+    _allow_many_files()
 
     async def guarded() -> None:
         stop = asyncio.Event()
@@ -46,6 +48,13 @@ def run_process(process: str, settings: Settings, main: Callable[[asyncio.Event]
         log.info("process_stopped")
 
     uvloop.run(guarded())
+
+
+def _allow_many_files() -> None:
+    """A socket is an open file: take all that the system lets us have, instead of the 1,024 of most shells."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # "unlimited" is more than some kernels take
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _stop_or_exit(stop: asyncio.Event, number: signal.Signals) -> None:
