@@ -77,11 +77,15 @@ class SignalConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard_at = now = time.monotonic()
-        if self._left and (payload := self._frames.whole(data)) is not None:
-            self._left -= 1
-            self._on_text(payload, now)
-            return
-        self._frames.feed(data)
+        at = 0
+        if self._frames.is_between:
+            while self._left and self._closing_since is None and (found := self._frames.whole(data, at)):
+                self._left -= 1
+                payload, at = found
+                self._on_text(payload, now)
+            if at == len(data):
+                return
+        self._frames.feed(data[at:] if at else data)
         if self._owed is None:
             self._take(now)
 

@@ -55,20 +55,30 @@ class FrameReader:
         self._fragments: bytearray | None = None
         self._fragment_count = 0
 
-    def whole(self, data: bytes) -> bytearray | None:
-        """The payload, if what arrived is exactly one text frame, as it nearly always is; else `feed` it."""
-        size = len(data)
-        if size < 8 or data[0] != _WHOLE_TEXT or self._at != len(self._data) or self._fragments is not None:
+    @property
+    def is_between(self) -> bool:
+        """No message has begun: what arrives now begins with a frame."""
+        return self._at == len(self._data) and self._fragments is None
+
+    @staticmethod
+    def whole(data: bytes, at: int) -> tuple[bytearray, int] | None:
+        """The text frame that begins at `at`, if it is all there, as it nearly always is; else `feed` the rest.
+
+        Returns:
+            its payload and where it ends.
+        """
+        there = len(data)
+        if there < at + 8 or data[at] != _WHOLE_TEXT or not data[at + 1] & _MASKED:
             return None
-        length, start = data[1] & 0x7F, 6
+        length, start = data[at + 1] & 0x7F, at + 6
         if length == 126:
-            length, start = data[2] << 8 | data[3], 8
-        if size != start + length or not data[1] & _MASKED:
+            length, start = data[at + 2] << 8 | data[at + 3], at + 8
+        end = start + length
+        if length == 127 or end > there:
             return None
-        payload = bytearray(data)
-        del payload[:start]
+        payload = bytearray(data[start:end])
         unmask(data[start - 4 : start], payload)
-        return payload
+        return payload, end
 
     def feed(self, data: bytes) -> None:
         """Take what arrived."""

@@ -67,13 +67,15 @@ def test_fragments_are_joined_and_control_frames_may_come_between_them(
 @given(payloads, st.binary(min_size=4, max_size=4))
 def test_a_frame_that_arrives_whole_is_read_in_one_go(payload: bytes, mask: bytes) -> None:
     reader, data = FrameReader(MOST), masked(payload, mask=mask)
-    whole = reader.whole(data)
     if len(data) >= 8:
-        assert whole == payload
-    assert FrameReader(MOST).whole(data + b"\x81") is None
-    assert FrameReader(MOST).whole(data[:-1]) is None
+        assert reader.whole(data, 0) == (payload, len(data))
+        assert reader.whole(b"before" + data + b"\x81", 6) == (payload, 6 + len(data))
+    assert reader.whole(data[:-1], 0) is None
+    assert reader.whole(masked(payload, Opcode.PING), 0) is None
+    assert reader.whole(masked(payload, first=0), 0) is None
+    assert reader.is_between
     reader.feed(data[:3])
-    assert reader.whole(data) is None, "a frame has begun already"
+    assert not reader.is_between
 
 
 @pytest.mark.parametrize(
