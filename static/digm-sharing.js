@@ -2,6 +2,8 @@
 // What follows from them is decided in Python (web/sharing.py, digm/upload_manners.py). The menu uses nothing of
 // the player but its public `sharing`, `stats` and events.
 
+import { Reports } from './digm-reports.js';
+
 const KEY = 'digm.sharing';
 
 /**
@@ -74,6 +76,7 @@ export class Sharing {
   /** @param {HTMLElement} player */
   constructor(player) {
     this.#player = player;
+    new Reports(player, () => settings.values.report);
     settings.addEventListener('change', () => this.#changed());
     new MutationObserver(() => this.#changed()).observe(player, {
       attributeFilter: ['p2p', 'hide-address', 'min-listeners'],

@@ -200,6 +200,31 @@ async def test_the_machine_says_no_and_nothing_is_given(
         assert state["stats"]["uploaded"] == 0
 
 
+async def test_numbers_are_told_to_the_site_only_by_who_agreed(
+    stack: Stack, recordings: dict[str, Recording], browser: Browser
+) -> None:
+    track = recordings["opus"].track_root
+    async with AsyncExitStack() as contexts:
+        page = await watched(browser, contexts)
+        reports: list[dict[str, Any]] = []
+        page.page.on(
+            "request", lambda asked: "/api/reports" in asked.url and reports.append(asked.post_data_json)
+        )
+        for agrees in (False, True):
+            await page.visit(stack.url, track)
+            await page.run(f"player.sharing = {{report: {str(agrees).lower()}}}")
+            await page.play()
+            await page.until_time(2)
+            await page.run("player.currentTime = player.duration - 1")
+            await page.until("the end", lambda state: state["ended"])
+            assert bool(reports) is agrees
+        (report,) = reports
+        assert report["track"] == track
+        assert report["played_s"] >= 2
+        assert sum(report["bytes"].values()) > 0
+        assert report["first_sound_ms"] > 0
+
+
 async def test_below_the_sites_least_number_of_listeners_nobody_connects(
     own_stack: Stack, music: Music, browser: Browser
 ) -> None:
