@@ -282,9 +282,8 @@ class Swarm(Links):
                     link.close("negotiation_failed")
                 else:
                     self._spawn(self._negotiation.offer(link, route), "offer")
-            case Part(peer, code):
-                if link_of := self._links.get(peer):
-                    link_of.close(code)
+            case Part(peer, code) if peer in self._links:
+                self._links[peer].close(code)
             case AskHub():
                 self._join()
 
