@@ -8,11 +8,12 @@ from typing import ParamSpec, TypeVar
 from aiohttp import web
 
 from digm.errors import Unavailable
+from digm.ids import is_hex_id
 from hub.config import Settings
 from hub.granting.links import VaultLinks
 from hub.granting.rate import RateLimit
 from hub.pages.static import StaticFiles
-from hub.storage.catalogue import Catalogue, TrackEntry
+from hub.storage.catalogue import Catalogue, ReleaseEntry, TrackEntry
 from hub.storage.chunk_store import ChunkStore
 
 P = ParamSpec("P")
@@ -45,6 +46,21 @@ class Services:
         if entry is None:
             raise Unavailable("track_not_found", "There is no such track here.", track_root=track_root)
         return entry
+
+    async def releases(self) -> list[ReleaseEntry]:
+        """All releases, newest first; a track that was published alone is one too."""
+        return await off_loop(self.catalogue.releases)
+
+    async def release(self, release_id: str) -> tuple[ReleaseEntry, list[TrackEntry]]:
+        """One release and its tracks, in order.
+
+        Raises:
+            Unavailable: `release_not_found`.
+        """
+        entry = await off_loop(self.catalogue.release, release_id) if is_hex_id(release_id) else None
+        if entry is None:
+            raise Unavailable("release_not_found", "There is no such release here.")
+        return entry, await off_loop(self.catalogue.tracks_of, release_id)
 
 
 async def off_loop(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

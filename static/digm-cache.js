@@ -97,12 +97,19 @@ export function limitCache(mib) {
  * @param {number | null} mib null: back to the default.
  */
 export async function setCacheLimit(mib) {
+  note(SETTING, mib === null ? null : String(mib));
   try {
-    if (mib === null) localStorage.removeItem(SETTING);
-    else localStorage.setItem(SETTING, String(mib));
     const database = await open();
     if (database) await shrink(database, await limit());
   } catch { /* nothing can be kept here, so nothing has to go */ }
+}
+
+/** @param {string} name @param {string | null} value null: nothing */
+function note(name, value) {
+  try {
+    if (value === null) localStorage.removeItem(name);
+    else localStorage.setItem(name, value);
+  } catch { /* no localStorage here: it holds for nobody */ }
 }
 
 /** Whether anything can be kept already. Known at once, while opening an empty database takes a while. */
@@ -197,7 +204,7 @@ async function put(database, hash, blob, most) {
     evicted = await makeRoom(transaction, (bytes ?? 0) + blob.size, most, hash);
   }
   await done;
-  localStorage.setItem(USED, '1');
+  note(USED, '1');
   return { isKept: true, evicted };
 }
 
@@ -297,5 +304,6 @@ export async function forgetEverything() {
     const transaction = database.transaction(['chunks', 'index', 'totals'], 'readwrite');
     for (const name of ['chunks', 'index', 'totals']) transaction.objectStore(name).clear();
     await ended(transaction);
+    note(USED, null);
   } catch { /* there was nothing */ }
 }

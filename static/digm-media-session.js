@@ -1,6 +1,8 @@
 // Lock screens, headphones and media keys: https://w3c.github.io/mediasession/
 
 const STEP_S = 10;
+/** The player that played last. @type {any} */
+let owner = null;
 
 /**
  * The player that played last owns the keys.
@@ -17,17 +19,31 @@ export function connectMediaSession(player, audio) {
     seekforward: ({ seekOffset = STEP_S }) => { player.currentTime += seekOffset; },
     seekto: ({ seekTime }) => { player.currentTime = seekTime; },
   };
-  audio.addEventListener('play', () => {
+  const inQueue = { previoustrack: () => player.previous(), nexttrack: () => player.next() };
+  const describe = () => {
     const { title = '', artist = '', album = '', cover_url: cover } = player.description ?? {};
     const artwork = cover ? [{ src: cover }] : [];
     mediaSession.metadata = new MediaMetadata({ title, artist: artist ?? '', album: album ?? '', artwork });
-    for (const [action, handler] of Object.entries(act)) mediaSession.setActionHandler(action, handler);
+    const hasOthers = player.queue.length > 1;
+    for (const [action, handler] of Object.entries(inQueue)) {
+      mediaSession.setActionHandler(/** @type {MediaSessionAction} */ (action), hasOthers ? handler : null);
+    }
+  };
+  const showPosition = () => {
+    const { duration, currentTime } = player;
+    if (owner !== player || !Number.isFinite(duration)) return;
+    mediaSession.setPositionState({ duration, position: Math.min(currentTime, duration) });
+  };
+  audio.addEventListener('play', () => {
+    owner = player;
+    describe();
+    for (const [action, handler] of Object.entries(act)) {
+      mediaSession.setActionHandler(/** @type {MediaSessionAction} */ (action), handler);
+    }
     mediaSession.playbackState = 'playing';
   });
-  audio.addEventListener('pause', () => { mediaSession.playbackState = 'paused'; });
-  audio.addEventListener('timeupdate', () => {
-    const { duration } = player;
-    if (!Number.isFinite(duration) || audio.paused) return;
-    mediaSession.setPositionState({ duration, position: Math.min(audio.currentTime, duration) });
-  });
+  audio.addEventListener('pause', () => { if (owner === player) mediaSession.playbackState = 'paused'; });
+  // Said of another track, and again when more is known of it.
+  player.addEventListener('durationchange', () => { if (owner === player) describe(); });
+  audio.addEventListener('timeupdate', showPosition);
 }

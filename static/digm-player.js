@@ -1,6 +1,7 @@
-// <digm-player track="64 hex digits" [hub="https://…"] [preload="auto|none"] [cache-mib="1024"]>: an audio element
-// whose bytes come from peers. It mirrors HTMLMediaElement (play, pause, currentTime, duration, paused, ended, buffered,
-// volume, muted, readyState and their events) and adds `stats` and the event `digm-error` ({code, message}).
+// <digm-player track="64 hex digits" | tracks="several of them" | release="id" [hub="https://…"] [preload="auto|none"]
+// [cache-mib="1024"]>: an audio element whose bytes come from peers, and that plays its tracks without a gap. It mirrors HTMLMediaElement (play, pause, currentTime, duration, paused, ended, buffered,
+// volume, muted, readyState and their events), each for the track that is heard, and adds `stats`, the queue (queue, index,
+// next(), previous(), playTrack(), shuffle, repeat, event `trackchange`) and the event `digm-error` ({code, message}).
 // Python (web/) finds, checks, unlocks and feeds the audio; this file shows the player at once and keeps out of the way.
 
 import { forgetEverything, limitCache } from './digm-cache.js';
@@ -9,6 +10,7 @@ import { PlayerError, begin } from './digm-head-start.js';
 import { connectMediaSession } from './digm-media-session.js';
 import { pythonStart, startPython } from './digm-python.js';
 import { hasPeerConnections, mediaSourceClass, whatIsMissing } from './digm-support.js';
+import { Timeline, fetchRelease, namedTracks, rangesOf } from './digm-queue.js';
 import { Sharing, mountSharing } from './digm-sharing.js';
 import { Surface } from './digm-surface.js';
 
@@ -16,7 +18,7 @@ const MIRRORED_EVENTS = [
   'canplay', 'canplaythrough', 'durationchange', 'ended', 'loadeddata', 'loadedmetadata', 'loadstart', 'pause', 'play',
   'playing', 'progress', 'ratechange', 'seeked', 'seeking', 'stalled', 'timeupdate', 'volumechange', 'waiting',
 ];
-const TRACK = /^[0-9a-f]{64}$/;
+const RESTART_AFTER_S = 3; // "previous" later than this plays the same track again
 const OWN_HUB = new URL(import.meta.url).origin;
 
 /**
@@ -30,7 +32,7 @@ const OWN_HUB = new URL(import.meta.url).origin;
  */
 
 export class DigmPlayer extends HTMLElement {
-  static observedAttributes = ['track', 'hub'];
+  static observedAttributes = ['track', 'tracks', 'release', 'hub'];
 
   #surface;
   #sharing = new Sharing(this);
@@ -41,11 +43,20 @@ export class DigmPlayer extends HTMLElement {
   #python = null;
   #generation = 0;
   #isLoading = false;
+  #isShown = false;
   #pressedAt = 0;
   #firstSound = null;
   #counts = { bytes: { peer: 0, gateway: 0, cache: 0 }, peers: 0, stalls: 0, codec: '', uploaded: 0 };
   #error = null;
-  #duration = NaN;
+  /** Roots, in the order in which the page names them. @type {string[]} */
+  #tracks = [];
+  /** What the hub says of them. @type {Map<string, any>} */
+  #details = new Map();
+  #timeline = new Timeline();
+  /** What was shown last. @type {import('./digm-queue.js').Place | null} */
+  #shown = null;
+  #first = 0;
+  #order = { isShuffled: false, repeat: 'off', hasNext: false, hasPrevious: false };
 
   /** Title, artist, album, cover_url of the track, as far as they are known. @type {any} */
   description = {};
@@ -56,39 +67,54 @@ export class DigmPlayer extends HTMLElement {
     this.#audio = document.createElement('audio');
     this.#audio.preload = 'auto';
     this.#surface = new Surface(shadow, this, this.#audio);
-    mountSharing(/** @type {HTMLElement} */ (shadow.getElementById('foot')), this);
+    mountSharing(this.#surface.more, this);
     for (const type of MIRRORED_EVENTS) this.#audio.addEventListener(type, () => this.#forward(type));
     connectMediaSession(this, this.#audio);
   }
 
   connectedCallback() {
+    this.#isShown = true;
     // What the page says of the track is shown until the hub is asked; the manifest replaces both.
     const { title, artist } = this.dataset;
     if (title) this.#surface.describe({ title, artist });
+    try {
+      this.#tracks = namedTracks(this) ?? [];
+    } catch { /* said when it is loaded */ }
+    this.#timeline.restart(this.#first);
+    this.#showQueue();
     if (this.preload !== 'none') queueMicrotask(() => this.#load());
     else this.#surface.invite();
   }
 
   disconnectedCallback() {
+    this.#isShown = false;
     this.#unload();
   }
 
   attributeChangedCallback(name, before, after) {
-    if (before === null || before === after || !this.isConnected) return;
+    if (before === after || !this.#isShown) return;
     this.#unload();
+    this.#first = 0;
     this.connectedCallback();
   }
 
-  get track() { return this.getAttribute('track') ?? ''; }
+  /** Root of the track that is heard. */
+  get track() { return this.#tracks[this.index] ?? this.getAttribute('track') ?? ''; }
+  get index() { return this.#here.index; }
+  /** @returns {{track: string, title?: string, artist?: string, duration_s?: number}[]} */
+  get queue() { return this.#tracks.map((track) => ({ track, ...this.#details.get(track) })); }
   get hub() { return this.getAttribute('hub') ?? OWN_HUB; }
   get preload() { return this.getAttribute('preload') ?? 'auto'; }
-  get currentTime() { return this.#audio.currentTime; }
+  get currentTime() { return Math.max(0, this.#audio.currentTime - this.#here.offset_s); }
   set currentTime(seconds) { this.#seek(seconds); }
-  get duration() { return Number.isFinite(this.#audio.duration) ? this.#audio.duration : this.#duration; }
+  get duration() {
+    const { duration_s: known } = this.#here;
+    return Number.isFinite(known) ? known : this.#details.get(this.track)?.duration_s ?? NaN;
+  }
   get paused() { return this.#audio.paused; }
   get ended() { return this.#audio.ended; }
   get seeking() { return this.#audio.seeking; }
-  get buffered() { return this.#audio.buffered; }
+  get buffered() { return rangesOf(this.#audio.buffered, this.#here); }
   get played() { return this.#audio.played; }
   get readyState() { return this.#audio.readyState; }
   get volume() { return this.#audio.volume; }
@@ -117,6 +143,8 @@ export class DigmPlayer extends HTMLElement {
     this.#load();
     if (this.#error?.fatal) return Promise.reject(new DOMException(this.#error.message, 'NotSupportedError'));
     this.#watchFirstSound();
+    // Behind the end of a queue it begins again; the audio element alone would go to the beginning of its clock.
+    if (this.#audio.ended && this.#tracks.length > 1) this.#python?.begin_again();
     return this.#audio.play();
   }
 
@@ -129,10 +157,59 @@ export class DigmPlayer extends HTMLElement {
     return forgetEverything();
   }
 
-  /** @param {number} seconds */
+  /** @param {number} index in the queue. @returns {Promise<void>} as play(). */
+  playTrack(index) {
+    if (!(index in this.#tracks)) return Promise.reject(new RangeError(`The queue has no track ${index}.`));
+    if (this.#python) this.#python.jump(index);
+    else this.#restartAt(index);
+    return this.play();
+  }
+
+  /** The next track, if there is one; what is fetched for this one is given up at once. */
+  next() {
+    if (this.#python) this.#python.next();
+    else if (this.index + 1 < this.#tracks.length) this.#restartAt(this.index + 1);
+  }
+
+  /** The beginning of this track, or, from there, the track before it. */
+  previous() {
+    if (this.currentTime > RESTART_AFTER_S || !this.#python) this.currentTime = 0;
+    else this.#python.previous();
+  }
+
+  get shuffle() { return this.#order.isShuffled; }
+  set shuffle(isOn) {
+    this.#order.isShuffled = Boolean(isOn);
+    this.#python?.set_order(this.#order.isShuffled, this.#order.repeat);
+    this.#showQueue();
+  }
+
+  /** @returns {'off' | 'one' | 'all'} */
+  get repeat() { return /** @type {any} */ (this.#order.repeat); }
+  set repeat(what) {
+    if (!['off', 'one', 'all'].includes(what)) return;
+    this.#order.repeat = what;
+    this.#python?.set_order(this.#order.isShuffled, what);
+    this.#showQueue();
+  }
+
+  /** Before Python is up: begin with another track. @param {number} index */
+  #restartAt(index) {
+    const isPlaying = !this.#audio.paused;
+    this.#unload();
+    this.#first = index;
+    this.#timeline.restart(index);
+    this.#load();
+    if (isPlaying) this.play().catch(() => {});
+  }
+
+  get #here() { return this.#timeline.at(this.#audio.currentTime); }
+
+  /** @param {number} seconds of the track that is heard. */
   #seek(seconds) {
     const end = this.duration;
-    this.#audio.currentTime = Math.max(0, Number.isFinite(end) ? Math.min(seconds, end) : seconds);
+    const inside = Math.max(0, Number.isFinite(end) ? Math.min(seconds, end) : seconds);
+    this.#audio.currentTime = this.#here.offset_s + inside;
   }
 
   #load() {
@@ -140,21 +217,19 @@ export class DigmPlayer extends HTMLElement {
     this.#isLoading = true;
     const missing = whatIsMissing();
     if (missing) return this.#fail(missing.code, missing.message);
-    if (!TRACK.test(this.track)) {
-      return this.#fail('bad_track', 'This player was given no track: its name is 64 hexadecimal digits.');
+    let tracks;
+    try {
+      tracks = namedTracks(this);
+    } catch (error) {
+      return this.#failWith(error);
     }
     if (this.hasAttribute('cache-mib')) limitCache(Number(this.getAttribute('cache-mib')));
     const generation = ++this.#generation;
     const source = new (mediaSourceClass())();
     this.#audio.disableRemotePlayback = true; // ManagedMediaSource asks for it
     this.#audio.src = URL.createObjectURL(source);
-    this.#headStart = begin(this.track, this.hub, this.#sharing.policy(), this.#known());
-    const firstSound = new FirstSound(this.#headStart, this.track, source, this.#audio);
     this.#surface.starting();
-    this.#headStart.details.then((details) => {
-      if (generation === this.#generation) this.#describe(details);
-    }, () => {});
-    this.#open(generation, source, firstSound).catch((error) => {
+    this.#start(generation, source, tracks).catch((error) => {
       if (generation === this.#generation) this.#failWith(error);
     });
     if (!hasPeerConnections()) {
@@ -162,14 +237,38 @@ export class DigmPlayer extends HTMLElement {
     }
   }
 
-  /** What the hub wrote into its own page; another track of another hub has to be asked for. */
-  #known() {
+  /** What the hub wrote into its own page; another track of another hub has to be asked for. @param {string} track */
+  #known(track) {
     try {
       const details = JSON.parse(this.dataset.details ?? 'null');
-      return details?.track_root === this.track && this.hub === OWN_HUB ? details : null;
+      return details?.track_root === track && this.hub === OWN_HUB ? details : null;
     } catch {
       return null;
     }
+  }
+
+  /** @param {number} generation @param {MediaSource} source @param {string[] | null} tracks null: the release's. */
+  async #start(generation, source, tracks) {
+    if (!tracks) {
+      const release = await fetchRelease(this.hub, this.getAttribute('release') ?? '');
+      if (generation !== this.#generation) return;
+      for (const details of release.tracks) this.#details.set(details.track_root, details);
+    }
+    this.#tracks = tracks ?? [...this.#details.keys()];
+    this.#showQueue();
+    const track = this.#tracks[this.#first];
+    this.#headStart = this.#begin(track);
+    await this.#open(generation, source, new FirstSound(this.#headStart, track, source, this.#audio));
+  }
+
+  /** Ask the hub for a track, and show what it says of it. @param {string} track */
+  #begin(track) {
+    const headStart = begin(track, this.hub, this.#sharing.policy(), this.#known(track));
+    headStart.details.then((details) => {
+      this.#details.set(track, details);
+      if (track === this.track) this.#describe(details);
+    }, () => {});
+    return headStart;
   }
 
   /** Wait for Python, hand everything over. What the hub refuses is said at once, Python or not. */
@@ -184,8 +283,12 @@ export class DigmPlayer extends HTMLElement {
     });
     if (generation !== this.#generation || this.#error?.fatal) return;
     this.#python = boot.open_player({
-      track: this.track,
       sharing: this.#sharing,
+      tracks: this.#tracks,
+      first: this.#first,
+      isShuffled: this.#order.isShuffled,
+      repeat: this.#order.repeat,
+      begin: (track) => this.#begin(track),
       audio: this.#audio,
       source,
       begun: headStart,
@@ -219,6 +322,8 @@ export class DigmPlayer extends HTMLElement {
     this.#error = null;
     this.#firstSound = null;
     this.#pressedAt = 0;
+    this.#shown = null;
+    this.#timeline.restart(this.#first);
     this.#counts = { bytes: { peer: 0, gateway: 0, cache: 0 }, peers: 0, stalls: 0, codec: '', uploaded: 0 };
     if (this.#audio.src) {
       URL.revokeObjectURL(this.#audio.src);
@@ -231,7 +336,6 @@ export class DigmPlayer extends HTMLElement {
   /** @param {any} details what the hub says of the track; the manifest replaces it once it is checked. */
   #describe(details) {
     this.description = { ...this.description, ...details };
-    this.#duration = details.duration_s ?? NaN;
     this.#surface.describe(details);
     this.#forward('durationchange');
   }
@@ -239,7 +343,7 @@ export class DigmPlayer extends HTMLElement {
   /** What Python reports. @param {string} kind @param {any} value */
   #hear(kind, value) {
     if (kind === 'stats') this.#counts = value;
-    else if (kind === 'manifest') this.#describe(value);
+    else if (kind === 'timeline') this.#plan(value);
     else if (kind === 'ready') this.#surface.ready();
     else if (kind === 'status') return this.#surface.status(value.text);
     else if (kind === 'notice') return this.#notice(value.code, value.message);
@@ -248,6 +352,31 @@ export class DigmPlayer extends HTMLElement {
       this.#surface.stats(value);
       this.#forward('stats');
     }
+  }
+
+  /** The tracks on the audio element's clock, from the one that is heard on. */
+  #plan({ places, hasNext, hasPrevious }) {
+    this.#timeline.set(places);
+    this.#order = { ...this.#order, hasNext, hasPrevious };
+    this.#follow(true);
+  }
+
+  /** Show the track that is heard, when it is another one than before or more is known of it. */
+  #follow(isNews = false) {
+    const here = this.#here;
+    const before = this.#shown;
+    if (here === before && !isNews) return;
+    this.#shown = here;
+    const isOther = before?.index !== here.index || before?.offset_s !== here.offset_s;
+    if (isOther) this.description = { title: '…', artist: '', peaks: new Uint8Array(0) };
+    this.#describe({ ...this.description, ...this.#details.get(this.#tracks[here.index]), ...here });
+    this.#showQueue();
+    if (isOther) this.dispatchEvent(new CustomEvent('trackchange', { detail: { index: here.index, track: this.track } }));
+  }
+
+  #showQueue() {
+    const { length } = this.#tracks;
+    this.#surface.queue({ ...this.#order, length });
   }
 
   #failWith(error) {
@@ -285,6 +414,7 @@ export class DigmPlayer extends HTMLElement {
   }
 
   #forward(type) {
+    if (type === 'timeupdate' || type === 'seeking') this.#follow();
     this.dispatchEvent(new Event(type));
   }
 }

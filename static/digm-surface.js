@@ -1,5 +1,6 @@
 // What is seen and touched of a player: it is there at once, long before Python is.
 
+import { Panel } from './digm-panel.js';
 import { sheet } from './digm-style.js';
 import { Waveform } from './digm-waveform.js';
 
@@ -17,7 +18,26 @@ const MARKUP = `
   <div id="scrubber" part="scrubber" role="slider" tabindex="0" aria-label="Position" aria-valuemin="0"
        aria-valuemax="0" aria-valuenow="0" aria-valuetext="0:00"><canvas aria-hidden="true"></canvas></div>
   <div id="foot">
+    <div id="queue" role="group" aria-label="Queue" hidden>
+      <button id="shuffle" type="button" aria-pressed="false" aria-label="Shuffle" title="Shuffle (s)">
+        <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 7.5h2.8c4.4 0 5 9 9.4 9H20M4 16.5h2.8c1.6 0 2.7-1.2 3.5-2.8M13 10.2c.8-1.6 1.8-2.7 3.2-2.7H20M17.6 5l2.6 2.5-2.6 2.5M17.6 14l2.6 2.5-2.6 2.5"/></svg>
+      </button>
+      <button id="previous" type="button" aria-label="Previous track" title="Previous track (p)">
+        <svg viewBox="0 0 24 24" aria-hidden="true"><path class="full" d="M18 6.5v11L9.4 12zM6.2 6.5h1.9v11H6.2z"/></svg>
+      </button>
+      <button id="next" type="button" aria-label="Next track" title="Next track (n)">
+        <svg viewBox="0 0 24 24" aria-hidden="true"><path class="full" d="M6 6.5v11l8.6-5.5zM15.9 6.5h1.9v11h-1.9z"/></svg>
+      </button>
+      <button id="repeat" type="button" aria-label="Repeat: off" title="Repeat (r)">
+        <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M5 11.5v-1.2A2.8 2.8 0 0 1 7.8 7.5h10.4M19 12.5v1.2a2.8 2.8 0 0 1-2.8 2.8H5.8M16 5l2.5 2.5L16 10M8 14l-2.5 2.5L8 19"/>
+        <text class="one" x="12" y="14.6" text-anchor="middle">1</text></svg>
+      </button>
+    </div>
     <p id="status" part="status" role="status" aria-live="polite"></p>
+    <button id="numbers" type="button" aria-label="Where the music comes from" aria-expanded="false" aria-controls="panel" title="Where the music comes from (i)">
+      <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M12 12 6 6.8M12 12l6.2-4.4M12 12l1 6.4"/>
+      <circle cx="12" cy="12" r="2.6"/><circle cx="5.2" cy="6" r="1.7"/><circle cx="19" cy="7" r="1.7"/><circle cx="13.3" cy="19.6" r="1.7"/></svg>
+    </button>
     <button id="mute" type="button" aria-label="Mute" aria-pressed="false" title="Mute (m)">
       <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 9.5h3.6L12 5.6v12.8L7.6 14.5H4z"/>
       <path class="waves" d="M15 9a4.2 4.2 0 0 1 0 6M17.4 6.6a7.6 7.6 0 0 1 0 10.8"/>
@@ -25,6 +45,7 @@ const MARKUP = `
     </button>
     <input id="volume" type="range" min="0" max="1" step="0.01" value="1" aria-label="Volume">
   </div>
+  <div id="panel" part="panel" role="region" aria-label="Where the music comes from" hidden></div>
 </section>`;
 
 const STEP_S = 5;
@@ -43,6 +64,7 @@ export class Surface {
   #audio;
   #part;
   #waveform;
+  #panel;
   #isFailed = false;
   #notice = '';
 
@@ -60,15 +82,24 @@ export class Surface {
     shadow.append(template.content, audio);
     const part = (id) => /** @type {any} */ (shadow.getElementById(id));
     this.#part = Object.fromEntries(
-      ['play', 'title', 'artist', 'now', 'length', 'scrubber', 'status', 'mute', 'volume'].map((id) => [id, part(id)]),
+      ['play', 'title', 'artist', 'now', 'length', 'scrubber', 'status', 'mute', 'volume', 'queue', 'shuffle', 'previous',
+        'next', 'repeat', 'numbers', 'panel'].map((id) => [id, part(id)]),
     );
     this.#part.section = shadow.querySelector('section');
-    this.#waveform = new Waveform(shadow.querySelector('canvas'), audio, () => player.duration);
+    this.#waveform = new Waveform(shadow.querySelector('canvas'), player);
+    this.#panel = new Panel(this.#part.panel, this.#part.numbers, player);
     this.#listen();
   }
 
+  /** For controls of other parts. @returns {HTMLElement} inside the panel. */
+  get more() { return this.#panel.more; }
+
   #listen() {
-    const { play, scrubber, mute, volume, section } = this.#part;
+    const { play, scrubber, mute, volume, section, shuffle, previous, next, repeat } = this.#part;
+    shuffle.addEventListener('click', () => { this.#player.shuffle = !this.#player.shuffle; });
+    previous.addEventListener('click', () => this.#player.previous());
+    next.addEventListener('click', () => this.#player.next());
+    repeat.addEventListener('click', () => this.#nextRepeat());
     play.addEventListener('click', () => this.#toggle());
     mute.addEventListener('click', () => { this.#player.muted = !this.#player.muted; });
     volume.addEventListener('input', () => {
@@ -122,12 +153,34 @@ export class Surface {
       ArrowDown: () => louder(-STEP_VOLUME),
       Home: () => { player.currentTime = 0; },
       End: () => { player.currentTime = player.duration; },
+      i: () => this.#panel.toggle(),
+      n: () => player.next(),
+      p: () => player.previous(),
+      s: () => { player.shuffle = !player.shuffle; },
+      r: () => this.#nextRepeat(),
     };
     const action = actions[event.key];
-    // Space and Enter press the mute button themselves.
-    if (!action || (event.key === ' ' && event.target === this.#part.mute)) return;
+    // Space and Enter press buttons themselves; only the big one is what the space bar means.
+    const { target } = event;
+    const isOtherButton = target instanceof HTMLButtonElement && target !== this.#part.play;
+    if (!action || (event.key === ' ' && isOtherButton) || this.#part.panel.contains(target)) return;
     event.preventDefault();
     action();
+  }
+
+  #nextRepeat() {
+    const ways = ['off', 'all', 'one'];
+    this.#player.repeat = ways[(ways.indexOf(this.#player.repeat) + 1) % ways.length];
+  }
+
+  /** @param {{length: number, isShuffled: boolean, repeat: string, hasNext: boolean, hasPrevious: boolean}} order */
+  queue({ length, isShuffled, repeat: what, hasNext }) {
+    const { queue, shuffle, next, repeat } = this.#part;
+    queue.hidden = length < 2;
+    shuffle.setAttribute('aria-pressed', String(isShuffled));
+    repeat.dataset.repeat = what;
+    repeat.setAttribute('aria-label', `Repeat: ${{ off: 'off', one: 'this track', all: 'all' }[what]}`);
+    next.disabled = !hasNext;
   }
 
   #showState() {
@@ -196,6 +249,7 @@ export class Surface {
   /** @param {any} stats as Python reports them. */
   stats(stats) {
     this.#waveform.origins = stats.origins ?? [];
+    this.#panel.stats(stats);
     const { peer, gateway, cache } = stats.bytes;
     const total = peer + gateway + cache;
     if (total && !this.#isFailed && !this.#notice) {
@@ -227,6 +281,7 @@ export class Surface {
     this.#part.section.toggleAttribute('data-failed', false);
     this.#part.status.textContent = '';
     this.#waveform.origins = [];
+    this.#panel.clear();
     this.#showState();
     this.#showTime();
   }

@@ -7,8 +7,7 @@ const FLAT = new Uint8Array(64).fill(40);
 
 export class Waveform {
   #canvas;
-  #audio;
-  #duration;
+  #player;
   #isDue = false;
   #peaks = FLAT;
 
@@ -17,13 +16,11 @@ export class Waveform {
 
   /**
    * @param {HTMLCanvasElement} canvas
-   * @param {HTMLAudioElement} audio
-   * @param {() => number} duration
+   * @param {{currentTime: number, duration: number}} player
    */
-  constructor(canvas, audio, duration) {
+  constructor(canvas, player) {
     this.#canvas = canvas;
-    this.#audio = audio;
-    this.#duration = duration;
+    this.#player = player;
     new ResizeObserver(() => this.draw()).observe(canvas);
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.draw());
   }
@@ -59,10 +56,10 @@ export class Waveform {
     const style = getComputedStyle(canvas);
     const colour = (name) => style.getPropertyValue(`--${name}`).trim() || '#888';
     const colours = {
-      none: colour('quiet'), peer: colour('peer'), gateway: colour('gateway'), cache: colour('peer'),
+      none: colour('quiet'), peer: colour('peer'), gateway: colour('gateway'), cache: colour('cache'),
     };
-    const duration = this.#duration();
-    const heard = Number.isFinite(duration) && duration > 0 ? this.#audio.currentTime / duration : 0;
+    const { currentTime, duration } = this.#player;
+    const heard = Number.isFinite(duration) && duration > 0 ? currentTime / duration : 0;
     const bars = Math.floor(width / (BAR + GAP));
     for (let bar = 0; bar < bars; bar += 1) {
       const at = (bar + 0.5) / bars;

@@ -14,6 +14,7 @@ from web.browser import JsBytes
 
 KEEP_BEHIND_S = 30.0  # a listener who steps back a little does not decrypt again
 EVICT_SLACK_S = 10.0  # do not remove a crumb at every step
+END_SLACK_S = 0.5  # a source that has ended is as long as what is in it, which is a little less
 ROUNDING_S = 0.02  # browsers round times of buffered ranges
 
 
@@ -151,6 +152,14 @@ class Feeder:
             self._buffer.abort()  # what is half read belongs to it
         self._buffer.remove(from_s, float("inf"))
         await self._updated()
+
+    def extend(self, end_s: float) -> None:
+        """Let the clock reach a moment, so that one may go there before anything is there."""
+        if self._source.duration >= end_s - END_SLACK_S:
+            return
+        if self._source.readyState == "ended":
+            self._buffer.timestampOffset = self._buffer.timestampOffset  # opens it again (MSE §3.5)
+        self._source.duration = end_s
 
     def end(self) -> None:
         """Everything up to the end of the track is in: the audio element may say `ended`."""

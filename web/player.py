@@ -5,13 +5,16 @@ TrackStream (web.track). Here is decided what is appended next, and what the lis
 """
 
 import asyncio
+import random
 from dataclasses import dataclass
 from typing import Any
 
 from digm.errors import DigmError
-from digm.scheduler import NoSource, Playback
+from digm.scheduler import NoSource
 from web.browser import Subscriptions
 from web.feeder import BufferFull, Feeder
+from web.playlist import Playlist
+from web.queue import PlayQueue, Repeat
 from web.sharing import Sharing
 from web.track import HeadStartFailed, TrackStream
 from web.view import View
@@ -19,22 +22,6 @@ from web.view import View
 FEED_AHEAD_S = 30.0  # Chromium's quota for audio is 12 MB: 35 s of 24 bit, 96 kHz
 EARLY_S = 3.0  # with less than this to play, frames are played before their chunk is whole
 MEDIA_EVENTS = ("play", "pause", "playing", "waiting", "seeking", "seeked", "timeupdate", "ended")
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A track on the timeline.
-
-    Attributes:
-        offset_s: where its first sample is heard on the audio element's clock.
-    """
-
-    stream: TrackStream
-    offset_s: float
-
-    @property
-    def end_s(self) -> float:
-        return self.offset_s + self.stream.rendition.presented_duration_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +46,8 @@ class Player:
     """The Python half of a <digm-player>.
 
     Args:
-        host: what the element gives: track, audio, source, begun (static/digm-head-start.js), report.
+        host: what the element gives: tracks, first, isShuffled, repeat, begin, audio, source, begun
+            (static/digm-head-start.js), firstSound, sharing, report.
     """
 
     def __init__(self, host: Any) -> None:
@@ -69,9 +57,11 @@ class Player:
         self._task: asyncio.Task[None] | None = None
         self._subscriptions = Subscriptions()
         self._wake = asyncio.Event()
-        self._timeline: list[Entry] = []
-        self._must_place = True
+        tracks = list(host.tracks.to_py())
+        self._playlist = Playlist(PlayQueue(tracks, random=random.random), self._open_stream, self)
+        self._target_s: float | None = None
         self._tainted_s: float | None = None
+        self._must_place = True
         self._next: _Next | None = None
         self._stalls = 0
         self._has_played = False
@@ -106,10 +96,11 @@ class Player:
 
     async def _run(self) -> None:
         first = await self._host.firstSound.handOver() or None
-        stream = TrackStream(self._host.track, self._host.begun, self)
+        index = int(self._host.first)
+        stream = self._open_stream(self._playlist.queue.tracks[index], self._host.begun)
         await stream.prepare(None if first is None else first.rendition)
-        self._timeline.append(Entry(stream, 0.0))
-        self._view.manifest(stream.manifest, stream.rendition)
+        self._playlist.begin(index, stream)
+        self.set_order(self._host.isShuffled, self._host.repeat)
         self._feeder = Feeder(self._audio, self._host.source, stream.rendition, first and first.buffer)
         if first is not None:
             self._stalls = int(first.stalls)
@@ -121,31 +112,85 @@ class Player:
                 self._next = _Next(0, first.chunk, first.at)
         for event in MEDIA_EVENTS:
             self._subscriptions.on(self._audio, event, self._on_media)
-        self._tell_streams()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(stream.run(), name="track")
+            tasks.create_task(self._playlist.run(), name="playlist")
             tasks.create_task(self._feed(), name="feed")
+
+    def _open_stream(self, track: str, begun: Any = None) -> TrackStream:
+        return TrackStream(track, self, begin=self._host.begin, begun=begun)
+
+    # -- what the element asks for
+
+    def jump(self, index: int) -> None:
+        """Play a track of the queue now."""
+        self._playlist.jump(index)
+
+    def next(self) -> None:
+        """Play what comes next, if anything does."""
+        index = self._playlist.queue.after(self._index(), is_asked=True)
+        if index is not None:
+            self._playlist.jump(index)
+
+    def previous(self) -> None:
+        """Play the track before this one, or this one again if it is the first."""
+        index = self._playlist.queue.before(self._index())
+        if index is not None:
+            self._playlist.jump(index)
+        elif self._playlist.entries:
+            self._audio.currentTime = self._playlist.current().offset_s
+
+    def _index(self) -> int:
+        """Which track of the queue is heard."""
+        return self._playlist.current().index if self._playlist.entries else int(self._host.first)
+
+    def begin_again(self) -> None:
+        """Play the queue from its beginning."""
+        self.jump(self._playlist.queue.order[0])
+
+    def set_order(self, is_shuffled: bool, repeat: str) -> None:
+        """Take over what the listener pressed."""
+        queue = self._playlist.queue
+        queue.repeat = Repeat(repeat)
+        if is_shuffled != queue.is_shuffled:
+            queue.shuffle(is_shuffled, self._index())
+        self._playlist.replan()
 
     # -- the timeline
 
-    def _current(self) -> Entry:
-        """The track that is heard now."""
-        position_s = self._audio.currentTime
-        heard = self._timeline[0]
-        for entry in self._timeline[1:]:
-            if entry.offset_s <= position_s:
-                heard = entry
-        return heard
+    def clock_s(self) -> float:
+        return float(self._audio.currentTime) if self._target_s is None else self._target_s
 
-    def _tell_streams(self) -> None:
-        """Tell every track where the listener is."""
-        is_playing = not self._audio.paused and not self._audio.ended
-        current = self._current()
-        for entry in self._timeline:
-            playback = Playback.IDLE
-            if entry is current:
-                playback = Playback.PLAYING if is_playing else Playback.PAUSED
-            entry.stream.set_playback(playback, max(0.0, self._audio.currentTime - entry.offset_s))
+    def is_playing(self) -> bool:
+        return not self._audio.paused and not self._audio.ended
+
+    def go_to(self, moment_s: float) -> None:
+        self._target_s = moment_s
+        self._must_place = True
+        self._playlist.advance()
+        self._tell_timeline()
+        self._wake.set()
+
+    def entries_changed(self, unwanted_from_s: float | None = None) -> None:
+        if unwanted_from_s is not None:
+            self._tainted_s = unwanted_from_s
+        if self._next is None or unwanted_from_s is not None:
+            self._must_place = True
+        self._tell_timeline()
+        self._wake.set()
+
+    def left_out(self, fault: Exception) -> None:
+        reason = fault.message if isinstance(fault, DigmError) else "It could not be opened."
+        self._view.notice("track_left_out", f"A track of this queue is left out. {reason}")
+
+    def _tell_timeline(self) -> None:
+        playlist, queue = self._playlist, self._playlist.queue
+        number = playlist.number_at(self.clock_s())
+        index = playlist.entries[number].index
+        self._view.timeline(
+            playlist.entries[number:],
+            has_next=queue.after(index, is_asked=True) is not None,
+            has_previous=queue.before(index) is not None,
+        )
 
     # -- what happens
 
@@ -158,18 +203,22 @@ class Player:
             if kind == "waiting" and self._has_played and not self._audio.seeking and not self._is_at_end():
                 self._stalls += 1
                 self._tell_stats()
-        self._tell_streams()
+        self._playlist.advance()
         self._stop_at_limit()
         self._wake.set()
 
     def _is_at_end(self) -> bool:
-        entry = self._current()
+        entry = self._playlist.current()
+        if not entry.is_ready:
+            return False
         end_s = min(entry.end_s, entry.offset_s + entry.stream.limits.end_s())
         return bool(self._audio.currentTime >= end_s - 0.5)
 
     def _stop_at_limit(self) -> None:
         """What the keys do not open is not waited for: stop in front of it and say so."""
-        entry = self._current()
+        entry = self._playlist.current()
+        if not entry.is_ready or self._target_s is not None:
+            return
         limits, position_s = entry.stream.limits, self._audio.currentTime - entry.offset_s
         if not limits.is_beyond(position_s):
             return
@@ -187,7 +236,7 @@ class Player:
 
     def track_wrong(self, stream: TrackStream, chunk: int) -> None:
         """What was not heard yet of a chunk that turned out wrong is taken out again."""
-        for entry in self._timeline:
+        for entry in self._playlist.entries:
             if entry.stream is stream:
                 self._tainted_s = entry.offset_s + stream.rendition.chunk_start_s(chunk)
         self._must_place = True
@@ -206,7 +255,7 @@ class Player:
             self._view.notice("no_source", "Nobody has the next part of this track right now. Trying again …")
 
     def track_stats(self, stream: TrackStream) -> None:
-        if stream is self._current().stream:
+        if self._playlist.entries and stream is self._playlist.current().stream:
             self._tell_stats()
 
     def buffered_s(self) -> float | None:
@@ -216,7 +265,15 @@ class Player:
         return 0.0 if end_s is None else float(end_s - self._audio.currentTime)
 
     def _tell_stats(self) -> None:
-        self._view.stats(**self._current().stream.stats(), stalls=self._stalls)
+        playlist = self._playlist
+        stream = playlist.current().stream
+        if not stream.is_prepared:
+            return
+        totals = playlist.gone.copy()
+        for open_stream in playlist.streams() or [stream]:
+            totals.update(open_stream.bytes_by_source(), uploaded=open_stream.uploaded_bytes)
+        by_source = {origin: totals[origin] for origin in ("peer", "gateway", "cache")}
+        self._view.stats(**stream.stats(), bytes=by_source, uploaded=totals["uploaded"], stalls=self._stalls)
 
     # -- feeding
 
@@ -231,17 +288,16 @@ class Player:
 
     async def _feed_step(self) -> bool:
         """Append one chunk, or what is there of it. False: there is nothing to do until something happens."""
+        await self._go_where_it_is_wanted()
         position_s = self._audio.currentTime
-        if self._tainted_s is not None:
-            from_s, self._tainted_s = max(position_s, self._tainted_s), None
-            await self._feeder.remove_from(from_s)
-            self._must_place = True
         if self._must_place:
             self._place(position_s)
         if self._next is None:
             return False
         place = self._next
-        entry = self._timeline[place.entry]
+        entry = self._playlist.entries[place.entry]
+        if not entry.is_ready:
+            return False
         stream, rendition = entry.stream, entry.stream.rendition
         if entry.offset_s + rendition.chunk_start_s(place.chunk) - position_s > FEED_AHEAD_S:
             return await self._feeder.evict(position_s)
@@ -266,12 +322,13 @@ class Player:
 
     def _step_over(self, place: _Next) -> None:
         """All of a chunk is appended: what comes behind it?"""
-        stream = self._timeline[place.entry].stream
+        entries, number = self._playlist.entries, place.entry + 1
+        stream = entries[place.entry].stream
         stream.taken(place.chunk)
         if place.chunk + 1 < stream.rendition.chunk_count:
             self._next = _Next(place.entry, place.chunk + 1)
-        elif place.entry + 1 < len(self._timeline):
-            self._next = _Next(place.entry + 1, 0)
+        elif number < len(entries) and entries[number].offset_s == entries[place.entry].end_s:
+            self._next = _Next(number, 0)
         else:
             self._finish()
 
@@ -285,18 +342,37 @@ class Player:
         self._must_place = False
         end_s = self._feeder.buffered_end(position_s)
         target_s = position_s if end_s is None else end_s + 0.02
-        if end_s is not None and target_s >= self._timeline[-1].end_s:
+        if end_s is not None and target_s >= self._playlist.entries[-1].end_s:
             self._finish()
             return
-        number = max((i for i, entry in enumerate(self._timeline) if entry.offset_s <= target_s), default=0)
-        entry = self._timeline[number]
+        number = self._playlist.number_at(target_s)
+        entry = self._playlist.entries[number]
+        if not entry.is_ready:
+            self._next = None
+            return
         preroll_s = entry.stream.rendition.config.preroll_s if end_s is None else 0.0
         chunk, (at, units) = entry.stream.entrance(target_s - entry.offset_s, preroll_s)
         self._next = _Next(number, chunk, at, units, target_s if preroll_s else None)
 
     def _finish(self) -> None:
+        """All that is planned is appended; the end is only told when nothing comes behind it."""
         self._next = None
-        self._feeder.end()
+        if self._playlist.is_last(len(self._playlist.entries) - 1):
+            self._feeder.end()
+
+    async def _go_where_it_is_wanted(self) -> None:
+        """Take out what is not wanted any more, make the clock long enough, move to the target."""
+        if self._tainted_s is not None:
+            from_s, self._tainted_s = max(self._audio.currentTime, self._tainted_s), None
+            await self._feeder.remove_from(from_s)
+            self._must_place = True
+        self._feeder.extend(self._playlist.known_end_s)
+        if self._target_s is not None:
+            target_s = self._target_s
+            self._feeder.extend(target_s + 1.0)
+            self._audio.currentTime = target_s
+            self._target_s = None
+            self._must_place = True
 
 
 def _first(group: BaseExceptionGroup[Any]) -> DigmError:

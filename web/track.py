@@ -7,6 +7,7 @@ what is played is the conductor's affair (web.player); what the listener is told
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -32,7 +33,15 @@ RENEW_RETRY_S = 30.0
 
 
 class HeadStartFailed(Exception):
-    """Something that the element asked for did not come; it tells the listener itself."""
+    """Something that the element asked for did not come; of the first track it tells the listener itself.
+
+    Attributes:
+        code: as the element names it (static/digm-head-start.js).
+    """
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 async def begun(promise: Any) -> Any:
@@ -40,7 +49,7 @@ async def begun(promise: Any) -> Any:
     try:
         return await promise
     except browser.BrowserError as fault:
-        raise HeadStartFailed from fault
+        raise HeadStartFailed(str(getattr(fault, "code", ""))) from fault
 
 
 def choose_rendition(manifest: Manifest) -> Rendition:
@@ -93,25 +102,32 @@ class TrackStream:
     """One track.
 
     Attributes:
-        manifest, rendition: of what is played; there after `prepare`.
+        is_prepared: the manifest is checked.
+        manifest, rendition, cover_url: of what is played; there after `prepare`.
         limits: how far its keys reach.
         downloads: what is fetched, and from whom.
         swarm: the other listeners; None before the grant, and where there is no WebRTC.
 
     Args:
         track: its root, 64 hex digits.
-        begun: what the page asked for already (static/digm-head-start.js).
+        begin: asks the hub for what it takes to begin (static/digm-head-start.js).
+        begun: what the page asked for already.
     """
 
     manifest: Manifest
     rendition: Rendition
+    cover_url: str
     limits: Limits
     downloads: Downloads
 
-    def __init__(self, track: str, begun: Any, owner: TrackOwner) -> None:
+    def __init__(
+        self, track: str, owner: TrackOwner, *, begin: Callable[[str], Any], begun: Any = None
+    ) -> None:
         self.track = track
+        self.is_prepared = False
         self.swarm: Swarm | None = None
-        self._begun = begun
+        self._begin = begin
+        self._begun = begun or begin(track)
         self._owner = owner
         self._taken: set[int] = set()
         self._early: set[int] = set()
@@ -127,6 +143,7 @@ class TrackStream:
             HeadStartFailed, PeerFault (`manifest_*`), Unavailable (`codec_unsupported`).
         """
         details = await begun(self._begun.details)
+        self.cover_url = details.cover_url or ""
         document = JsBytes.of(await begun(self._begun.manifest))
         self.manifest = manifest = await unlock.check_manifest(bytes(document), self.track)
         self.rendition = choose_rendition(manifest) if rendition is None else manifest.renditions[rendition]
@@ -150,6 +167,16 @@ class TrackStream:
             find_forged=self._find_forged,
         )  # fmt: skip
         self._cache.on_lost = self._on_lost
+        self.is_prepared = True
+
+    def begin_again(self) -> None:
+        """Ask once more for what did not come."""
+        self.close()
+        self._begun = self._begin(self.track)
+
+    def close(self) -> None:
+        """Nothing is asked of the hub for it any more."""
+        self._begun.abort.abort()
 
     def adopt(self, pieces: list[Any]) -> None:
         """Go on from the head start, with the frames that it fetched (static/digm-first-sound.js)."""
@@ -236,14 +263,20 @@ class TrackStream:
             self._owner.track_stats(self)
         self._taken.add(chunk)
 
+    def bytes_by_source(self) -> dict[str, int]:
+        """Audio by where it came from: "peer", "gateway", "cache"."""
+        return {**self.downloads.bytes_by_source, "cache": self._cache_bytes}
+
+    @property
+    def uploaded_bytes(self) -> int:
+        return self.swarm.uploaded_bytes if self.swarm is not None else 0
+
     def stats(self) -> dict[str, Any]:
-        """Bytes by source, peers, and which second came from where."""
+        """Peers, and which second came from where."""
         rendition = self.rendition
         return {
-            "bytes": {**self.downloads.bytes_by_source, "cache": self._cache_bytes},
             "peers": self.swarm.open_peers if self.swarm is not None else 0,
             "codec": rendition.config.codec,
-            "uploaded": self.swarm.uploaded_bytes if self.swarm is not None else 0,
             "links": self.swarm.links() if self.swarm is not None else [],
             "sharing": self._sharing(),
             "origins": [

@@ -1,10 +1,10 @@
 """What the player tells its element: plain values, never a proxy of anything that is alive here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from digm.manifest import Manifest, Rendition
 from web.browser import js_bytes, js_object
+from web.playlist import Entry
 
 
 class View:
@@ -18,18 +18,10 @@ class View:
         self._report = report
         self._notice: str | None = None
 
-    def manifest(self, manifest: Manifest, rendition: Rendition) -> None:
-        """The checked facts replace what the hub said."""
-        self._report(
-            "manifest",
-            js_object(
-                title=manifest.title,
-                artist=manifest.artist or "",
-                album=manifest.album or "",
-                duration_s=rendition.presented_duration_s,
-                peaks=js_bytes(manifest.peaks),
-            ),
-        )
+    def timeline(self, entries: Sequence[Entry], *, has_next: bool, has_previous: bool) -> None:
+        """The tracks on the audio element's clock, from the one that is heard on; checked facts of each."""
+        places = [_place(entry) for entry in entries]
+        self._report("timeline", js_object(places=places, hasNext=has_next, hasPrevious=has_previous))
 
     def ready(self) -> None:
         self._report("ready", js_object())
@@ -52,3 +44,18 @@ class View:
     def error(self, code: str, message: str) -> None:
         """Nothing goes on after this."""
         self._report("error", js_object(code=code, message=message))
+
+
+def _place(entry: Entry) -> dict[str, Any]:
+    place: dict[str, Any] = {"index": entry.index, "offset_s": entry.offset_s}
+    if not entry.is_ready:
+        return place
+    manifest = entry.stream.manifest
+    return place | {
+        "duration_s": entry.stream.rendition.presented_duration_s,
+        "title": manifest.title,
+        "artist": manifest.artist or "",
+        "album": manifest.album or "",
+        "cover_url": entry.stream.cover_url,
+        "peaks": js_bytes(manifest.peaks),
+    }

@@ -16,6 +16,7 @@ STATUS_BY_CODE = {
     "not_found": 404,
     "track_not_found": 404,
     "track_not_held": 404,
+    "release_not_found": 404,
     "chunk_not_held": 404,
     "cover_not_found": 404,
     "grant_refused": 403,

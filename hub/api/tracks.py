@@ -14,7 +14,7 @@ from hub.metrics import GRANTS
 from hub.services import SERVICES, off_loop
 from hub.signalling import SIGNALLING
 from hub.signalling.tokens import swarm_token
-from hub.storage.catalogue import TrackEntry
+from hub.storage.catalogue import ReleaseEntry, TrackEntry
 
 MAX_GRANT_BODY_BYTES = 1024
 BODY_WITHIN_S = 15.0
@@ -42,6 +42,7 @@ def routes() -> list[web.AbstractRouteDef]:
         web.get("/api/tracks/{track_root}", show_track),
         web.post("/api/tracks/{track_root}/grant", grant),
         web.options("/api/{path:.*}", preflight),
+        web.get("/api/releases/{release_id}", show_release),
         web.get("/covers/{hash}", cover),
         web.get("/vault", vault),
     ]
@@ -49,15 +50,15 @@ def routes() -> list[web.AbstractRouteDef]:
 
 def track_json(entry: TrackEntry, addresses: Addresses) -> dict[str, object]:
     """A track as the API shows it; addresses are absolute, because players run on other people's pages."""
-    cover_url = f"{addresses.hub}/covers/{entry.cover_hash}" if entry.cover_hash else None
     return {
         "track_root": entry.track_root,
+        "release_id": entry.release_id,
         "title": entry.title,
         "artist": entry.artist,
         "album": entry.album,
         "duration_s": entry.duration_s,
         "preview_s": entry.preview_s,
-        "cover_url": cover_url,
+        "cover_url": _cover_url(entry.cover_hash, addresses),
     }
 
 
@@ -74,6 +75,22 @@ def track_details(entry: TrackEntry, addresses: Addresses, signal_urls: Sequence
         "signal_url": addresses.signal,
         "signal_urls": list(signal_urls) or [addresses.signal],
     }
+
+
+def release_json(entry: ReleaseEntry, tracks: list[TrackEntry], addresses: Addresses) -> dict[str, object]:
+    """A release as the API shows it, with its tracks in order."""
+    return {
+        "release_id": entry.release_id,
+        "title": entry.title,
+        "artist": entry.artist,
+        "year": entry.year,
+        "cover_url": _cover_url(entry.cover_hash, addresses),
+        "tracks": [track_json(track, addresses) for track in tracks],
+    }
+
+
+def _cover_url(cover_hash: str | None, addresses: Addresses) -> str | None:
+    return f"{addresses.hub}/covers/{cover_hash}" if cover_hash else None
 
 
 def _json(body: object, cache: str = "no-cache") -> web.Response:
@@ -103,6 +120,14 @@ async def show_track(request: web.Request) -> web.Response:
     entry = await services.track(_root_of(request))
     homes = request.app[SIGNALLING].homes.signal_urls(entry.track_root)
     return _json(track_details(entry, addresses, homes))
+
+
+async def show_release(request: web.Request) -> web.Response:
+    """One release and its tracks."""
+    services = request.app[SERVICES]
+    addresses = addresses_of(request, services.settings)
+    entry, tracks = await services.release(request.match_info["release_id"])
+    return _json(release_json(entry, tracks, addresses))
 
 
 def _root_of(request: web.Request) -> str:

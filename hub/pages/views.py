@@ -1,9 +1,10 @@
-"""Pages for people: the catalogue, a track, the widget, and what is shown when something is not there.
+"""Pages for people: the catalogue, releases, tracks, the widget, and what is shown for what is not there.
 
 Templates stand beside this file. Titles and names come from strangers' files: autoescape is on, and no
 template writes into a script, a style or an unquoted attribute.
 """
 
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ from digm.errors import CallerFault, Unavailable
 from digm.ids import is_hex_id
 from hub.api.addresses import Addresses, addresses_of
 from hub.api.server import SAFE_HEADERS
-from hub.api.tracks import track_details, track_json
+from hub.api.tracks import release_json, track_details, track_json
 from hub.pages.security import content_security_policy
-from hub.pages.static import Preload
+from hub.pages.static import Preload, StaticFiles
 from hub.services import SERVICES
 from hub.signalling import SIGNALLING
-from hub.storage.catalogue import TrackEntry
+from hub.storage.catalogue import ReleaseEntry, TrackEntry
 
 HUES = 12
 EMBED_HEIGHT = 200
@@ -40,6 +41,7 @@ def routes() -> list[web.AbstractRouteDef]:
     return [
         web.get("/", catalogue),
         web.get("/tracks/{track_root}", track),
+        web.get("/releases/{release_id}", release),
         web.get("/embed/{track_root}", embed),
         web.get("/static/{name:.+}", static),
         web.get("/favicon.ico", favicon),
@@ -59,11 +61,25 @@ def _view(entry: TrackEntry, addresses: Addresses) -> dict[str, Any]:
     name = entry.title.strip() or "?"
     return {
         **track_json(entry, addresses),
-        "duration": clock_time(entry.duration_s),
-        "iso_duration": f"PT{round(entry.duration_s)}S",
+        **_length(entry.duration_s),
         "preview": None if entry.preview_s is None else f"{entry.preview_s} s",
         "hue": int(entry.track_root[:8], 16) % HUES,
         "initial": name[0].upper(),
+    }
+
+
+def _length(seconds: float) -> dict[str, str]:
+    return {"duration": clock_time(seconds), "iso_duration": f"PT{round(seconds)}S"}
+
+
+def _release_view(entry: ReleaseEntry, tracks: list[TrackEntry], addresses: Addresses) -> dict[str, Any]:
+    """A release as templates show it, with its tracks."""
+    return {
+        **release_json(entry, tracks, addresses),
+        **_length(sum(track.duration_s for track in tracks)),
+        "hue": int(entry.release_id[:8], 16) % HUES,
+        "initial": (entry.title.strip() or "?")[0].upper(),
+        "tracks": [_view(track, addresses) for track in tracks],
     }
 
 
@@ -82,11 +98,36 @@ def render(
 
 
 async def catalogue(request: web.Request) -> web.Response:
-    """All tracks, newest first."""
+    """All albums and all tracks, newest first."""
     services = request.app[SERVICES]
     addresses = addresses_of(request, services.settings)
+    tracks = await services.tracks()
+    together: defaultdict[str, list[TrackEntry]] = defaultdict(list)
+    for entry in tracks:
+        together[entry.release_id].append(entry)
+    albums = [
+        _release_view(entry, together[entry.release_id], addresses)
+        for entry in await services.releases()
+        if len(together[entry.release_id]) > 1
+    ]
     return render(
-        "catalogue.html", request, tracks=[_view(entry, addresses) for entry in await services.tracks()]
+        "catalogue.html", request, albums=albums, tracks=[_view(entry, addresses) for entry in tracks]
+    )
+
+
+async def release(request: web.Request) -> web.Response:
+    """The page of a release: its tracks in order, and a player that plays them without a gap."""
+    services = request.app[SERVICES]
+    addresses = addresses_of(request, services.settings)
+    entry, tracks = await services.release(request.match_info["release_id"])
+    details = _details(request, tracks[0], addresses)
+    return render(
+        "release.html",
+        request,
+        release=_release_view(entry, tracks, addresses),
+        details=_details_json(details),
+        preloads=_preloads(services.static, details),
+        player=services.static.player(),
     )
 
 
@@ -103,8 +144,17 @@ async def _track(request: web.Request) -> tuple[dict[str, Any], dict[str, object
         raise Unavailable("track_not_found", "There is no such track here.")
     addresses = addresses_of(request, services.settings)
     entry = await services.track(root)
+    return _view(entry, addresses), _details(request, entry, addresses), addresses
+
+
+def _details(request: web.Request, entry: TrackEntry, addresses: Addresses) -> dict[str, object]:
     homes = request.app[SIGNALLING].homes.signal_urls(entry.track_root)
-    return _view(entry, addresses), track_details(entry, addresses, homes), addresses
+    return track_details(entry, addresses, homes)
+
+
+def _preloads(files: StaticFiles, details: dict[str, object]) -> list[Preload]:
+    """The manifest is on its way before the player's own code is there."""
+    return [Preload(str(details["manifest_url"]), "preload", "fetch"), *files.modules()]
 
 
 async def track(request: web.Request) -> web.Response:
@@ -121,8 +171,7 @@ async def track(request: web.Request) -> web.Response:
         track=shown,
         details=_details_json(details),
         embed_code=embed_code,
-        # The manifest is on its way before the player's own code is there.
-        preloads=[Preload(str(details["manifest_url"]), "preload", "fetch"), *static_files.modules()],
+        preloads=_preloads(static_files, details),
         player=static_files.player(),
     )
 

@@ -159,6 +159,13 @@ class Catalogue:
             row = connection.execute(select(releases).where(releases.c.release_id == release_id)).first()
         return None if row is None else ReleaseEntry(**row._mapping)
 
+    def tracks_of(self, release_id: str) -> list[TrackEntry]:
+        """The tracks of a release, in its order."""
+        order = (tracks.c.position, tracks.c.track_root)
+        chosen = select(tracks).where(tracks.c.release_id == release_id).order_by(*order)
+        with self._reading() as connection:
+            return [_track(row) for row in connection.execute(chosen)]
+
     def track_count(self) -> int:
         """How many tracks are published here."""
         with self._reading() as connection:

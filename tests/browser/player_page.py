@@ -23,13 +23,13 @@ addEventListener('digm-error', ({detail}) => digmErrors.push({...detail}), true)
 
 STATE = """() => {
   const player = document.querySelector('digm-player');
-  const {currentTime, duration, paused, ended, readyState, volume, muted, stats} = player;
+  const {currentTime, duration, paused, ended, readyState, volume, muted, stats, index} = player;
   const buffered = [];
   for (let i = 0; i < player.buffered.length; i += 1) {
     buffered.push([player.buffered.start(i), player.buffered.end(i)]);
   }
-  return {currentTime, duration, paused, ended, readyState, volume, muted, stats, buffered, errors: digmErrors,
-          status: player.shadowRoot.getElementById('status').textContent};
+  return {currentTime, duration, paused, ended, readyState, volume, muted, stats, index, buffered,
+          errors: digmErrors, status: player.shadowRoot.getElementById('status').textContent};
 }"""
 
 # Runs in the audio thread: hands on every sample of the media element exactly as it is.

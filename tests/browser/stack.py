@@ -115,6 +115,11 @@ class Stack:
     def log(self, name: str) -> str:
         return (self.data / f"{name}.log").read_text()[-3000:]
 
+    def ask(self, path: str) -> Any:
+        """What the hub answers in JSON."""
+        with urllib.request.urlopen(self.url + path, timeout=READY_TIMEOUT_S) as answer:
+            return json.load(answer)
+
     def kill(self, name: str) -> None:
         """As if its machine lost power."""
         process = self.running.pop(name)

@@ -96,6 +96,7 @@ async def test_with_p2p_off_it_plays_without_a_socket_or_a_peer_connection(
         await page.play()
         await page.until_time(1)
         assert (page.sockets, await page.connections()) == ([], [])
+        await page.page.locator("digm-player #numbers").click()
         await page.page.locator("digm-player #sharing").click()
         said = await page.page.locator("digm-player #sharing-why").text_content()
         assert said == "This page does not connect listeners."
@@ -111,6 +112,7 @@ async def test_hidden_without_a_relay_nobody_is_met_and_the_menu_says_so(
         state = await page.until("the reason", lambda state: why(state) == "no_relay")
         await page.until_time(1)
         assert await page.connections() == []
+        await page.page.locator("digm-player #numbers").click()
         await page.page.locator("digm-player #sharing").click()
         said = await page.page.locator("digm-player #sharing-why").text_content()
         assert said is not None and "no relay" in said
@@ -160,6 +162,7 @@ async def test_the_switch_ends_giving_and_not_taking_and_is_remembered(
     async with AsyncExitStack() as contexts:
         selfish, other = await watched(browser, contexts), await watched(browser, contexts)
         await selfish.visit(own_stack.url, track["track_root"])
+        await selfish.page.locator("digm-player #numbers").click()
         await selfish.page.locator("digm-player #sharing").click()
         await selfish.page.get_by_role("switch", name="Share with other listeners").click()
         await selfish.play()

@@ -56,8 +56,13 @@ def publish_track(
     preview_s: int | None = None,
     cover: bytes | None = None,
     seed: int = 1,
+    release: str | None = None,
 ) -> Published:
-    """Put a track of random chunks in two renditions into a data folder, signed by the folder's own vault."""
+    """Put a track of random chunks in two renditions into a data folder, signed by the folder's own vault.
+
+    Args:
+        release: 64 hex digits; the track goes behind those that the release has. None: a release of its own.
+    """
     store, track_key = ChunkStore(data), secrets.token_bytes(32)
     data.mkdir(parents=True, exist_ok=True)
     byte_source = random.Random(seed)
@@ -75,7 +80,7 @@ def publish_track(
             )
         )
     store.put_manifest(root, document)
-    _list(data, manifest, document, cover)
+    _list(data, manifest, document, cover, release)
     return Published(manifest, track_key)
 
 
@@ -109,14 +114,15 @@ def _manifest(
     )  # fmt: skip
 
 
-def _list(data: Path, manifest: Manifest, document: bytes, cover: bytes | None) -> None:
+def _list(data: Path, manifest: Manifest, document: bytes, cover: bytes | None, release_id: str | None) -> None:
     root, artist_key, now = manifest.track_root.hex(), manifest.artist_key.hex(), time.time()
     cover_hash = hashlib.sha256(cover).hexdigest() if cover else None
-    release = ReleaseEntry(release_id=root, title=manifest.title, artist_key=artist_key, published_at=now)
+    release_id = release_id or root
+    release = ReleaseEntry(release_id=release_id, title=manifest.title, artist_key=artist_key, published_at=now)
     entry = TrackEntry(
-        track_root=root, manifest_hash=manifest_hash(document).hex(), release_id=root, title=manifest.title,
-        artist=manifest.artist, duration_s=manifest.duration_s, cover_hash=cover_hash, artist_key=artist_key,
-        preview_s=manifest.preview_s, published_at=now,
+        track_root=root, manifest_hash=manifest_hash(document).hex(), release_id=release_id,
+        title=manifest.title, artist=manifest.artist, duration_s=manifest.duration_s,
+        cover_hash=cover_hash, artist_key=artist_key, preview_s=manifest.preview_s, published_at=now,
     )  # fmt: skip
     catalogue = Catalogue.open(data)
     try:

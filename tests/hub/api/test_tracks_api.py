@@ -179,3 +179,26 @@ async def test_metrics_count_routes_and_not_tracks(tmp_path: Path) -> None:
         _, body = await get(hub.make_url("/metrics"))
     assert b'digm_http_requests_total{method="GET",route="/api/tracks/{track_root}",status="200"}' in body
     assert track.root.encode() not in body
+
+
+async def test_a_release_lists_its_tracks_in_order_for_any_page(tmp_path: Path) -> None:
+    release = "ab" * 32
+    tracks = [
+        publish_track(tmp_path, title=title, seed=seed, release=release)
+        for seed, title in enumerate(("Opening", "Middle", "End"))
+    ]
+    async with hub_over(tmp_path) as hub:
+        answer, body = await get(hub.make_url(f"/api/releases/{release}"), Origin="null")
+        _, single = await get(hub.make_url(f"/api/tracks/{tracks[1].root}"))
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert body["title"] == "Opening"
+    assert [item["track_root"] for item in body["tracks"]] == [track.root for track in tracks]
+    assert single["release_id"] == release
+
+
+@pytest.mark.parametrize("name", [NOWHERE, "ABC", "..%2f", "x" * 500])
+async def test_a_release_that_is_not_here_is_said_so(name: str, tmp_path: Path) -> None:
+    async with hub_over(tmp_path) as hub:
+        answer, body = await get(str(hub.make_url("/api/releases/")) + name)
+    assert answer.status == 404
+    assert body["error"]["code"] == "release_not_found"

@@ -152,3 +152,23 @@ async def test_an_unbuilt_player_is_said_on_the_page(tmp_path: Path) -> None:
         _, page = await fetch(hub.make_url(f"/tracks/{track.root}"))
     assert "npm run build" in page
     assert Outline(page).named("script") == []
+
+
+async def test_a_release_page_has_one_player_with_all_its_tracks_and_a_row_for_each(tmp_path: Path) -> None:
+    release = "ab" * 32
+    first = publish_track(tmp_path / "data", title="Opening", release=release)
+    second = publish_track(tmp_path / "data", title=HOSTILE, seed=2, release=release)
+    async with hub_over(tmp_path / "data", static_folder(tmp_path / "static")) as hub:
+        _, page = await fetch(hub.make_url(f"/releases/{release}"))
+        _, catalogue = await fetch(hub.make_url("/"))
+        answer, missing = await fetch(hub.make_url(f"/releases/{'cd' * 32}"))
+    outline = Outline(page)
+    (player,) = outline.named("digm-player")
+    assert player["tracks"] == f"{first.root} {second.root}"
+    rows = [button for button in outline.named("button") if "data-plays" in button]
+    assert [row["data-plays"] for row in rows] == ["0", "1"]
+    assert not [image for image in outline.named("img") if "onerror" in image]
+    assert {f"/tracks/{first.root}", f"/tracks/{second.root}"} <= {a["href"] for a in outline.named("a")}
+    assert f"/releases/{release}" in {a["href"] for a in Outline(catalogue).named("a")}
+    assert answer.status == 404
+    assert "There is no such release here." in missing
