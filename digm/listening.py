@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from digm import chunk_mask
 from digm.fetch_plan import ChunkSpan, Playback, SchedulerSettings
 
+STILL_S = 0.01
 JUMP_S = 1.0  # a position that is further off than this is a seek, not a clock that drifts
 
 
@@ -17,6 +18,7 @@ class Look:
     Attributes:
         first: the chunk at the position.
         lead_s: what is added to every distance while nothing is heard yet.
+        overdue_s: for so long sound has been at the end of what is held, or plays frames beyond it.
         near, gateway, far: chunks (digm.chunk_mask) that are heard within the near zone, within what the
             gateway may be asked for, and within what peers may be asked for; each contains the one before.
     """
@@ -24,6 +26,7 @@ class Look:
     playback: Playback
     position_s: float
     lead_s: float
+    overdue_s: float
     first: int
     near: int
     gateway: int
@@ -55,9 +58,11 @@ class Listening:
             self.active_since = now
         if playback is not self.playback or is_jump:
             self._still_since = now
+        if playback is not self.playback or abs(position_s - self._position_s) > STILL_S:
+            # Who is stuck goes on being late, however often it is reported.
+            self._reported_at = now
         self.playback = playback
         self._position_s = position_s
-        self._reported_at = now
         return is_jump
 
     def position(self, held: int, now: float) -> float:
@@ -84,7 +89,10 @@ class Listening:
             chunk_mask.span(first, bisect_right(self._starts, position_s + min(end_s - lead_s, limit_s)))
             for end_s in ends_s
         )
-        return Look(self.playback, position_s, lead_s, first, near, gateway, far)
+        overdue_s = 0.0
+        if self.playback is Playback.PLAYING:
+            overdue_s = max(0.0, self._position_s + now - self._reported_at - position_s)
+        return Look(self.playback, position_s, lead_s, overdue_s, first, near, gateway, far)
 
     def left_s(self, look: Look, chunk: int, arrived: int) -> float:
         """How long until a missing chunk, or the first missing frame of it, is heard.
@@ -95,7 +103,7 @@ class Listening:
         span = self._spans[chunk]
         frame = chunk_mask.first_missing(arrived, self.frame_at(look, chunk)) if arrived else 0
         into_s = (span.end_s - span.start_s) * frame / span.frames
-        return max(0.0, span.start_s + into_s - look.position_s) + look.lead_s
+        return max(0.0, span.start_s + into_s - look.position_s - look.overdue_s) + look.lead_s
 
     def frame_at(self, look: Look, chunk: int) -> int:
         """The frame of a chunk that is heard first from here (one less: sound is not even over the bytes)."""

@@ -241,9 +241,11 @@ export class FirstSound {
     piece.asked = Math.min(piece.frames, first + count);
     const target = piece.data.subarray(first * FRAME_BYTES, piece.asked * FRAME_BYTES);
     const isWhole = first === 0 && piece.asked === piece.frames;
-    const began = performance.now();
+    let began = 0;
+    let skipped = 0;
     let had = 0;
     const onProgress = (received) => {
+      if (!began) [began, skipped] = [performance.now(), received]; // from here on it is speed, not distance
       piece.end = first + Math.floor(received / FRAME_BYTES);
       had = received;
       this.#failures = 0;
@@ -260,8 +262,8 @@ export class FirstSound {
         setTimeout(() => this.#ring(), REST_MS + 1);
       })
       .finally(() => {
-        this.#bytes += had;
-        this.#seconds += (performance.now() - began) / 1000;
+        this.#bytes += had - skipped;
+        this.#seconds += began && (performance.now() - began) / 1000;
         piece.asked = piece.end;
         this.#ring();
       });

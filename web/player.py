@@ -104,7 +104,7 @@ class Player:
         self._feeder = Feeder(self._audio, self._host.source, stream.rendition, first and first.buffer)
         if first is not None:
             self._stalls = int(first.stalls)
-            stream.adopt(list(first.chunks))
+            stream.adopt(list(first.chunks), first.bytes, first.seconds)
             # Nobody listened to the element's events between the head start and now.
             is_there = self._feeder.buffered_end(self._audio.currentTime) is not None
             if first.at >= 0 and is_there:

@@ -17,7 +17,7 @@ from digm.errors import Unavailable
 from digm.grants import Grant, SealedGrant
 from digm.json_reader import JsonReader
 from digm.manifest import Manifest, Rendition
-from digm.scheduler import NoSource, Playback, Scheduler, chunk_spans
+from digm.scheduler import GATEWAY, NoSource, Playback, Scheduler, chunk_spans
 from web import browser, unlock
 from web.assembly import Assembly
 from web.browser import JsBytes, now_s
@@ -178,8 +178,11 @@ class TrackStream:
         """Nothing is asked of the hub for it any more."""
         self._begun.abort.abort()
 
-    def adopt(self, pieces: list[Any]) -> None:
-        """Go on from the head start, with the frames that it fetched (static/digm-first-sound.js)."""
+    def adopt(self, pieces: list[Any], measured_bytes: int, measured_s: float) -> None:
+        """Go on from the head start, with the frames that it fetched (static/digm-first-sound.js) and the speed
+        at which they came."""
+        if measured_bytes and measured_s:
+            self._scheduler.learn_rate(GATEWAY, measured_bytes, measured_s)
         for piece in pieces:
             if piece.end > piece.first:
                 data = JsBytes(piece.data)[piece.first * FRAME_BYTES : piece.end * FRAME_BYTES]

@@ -192,6 +192,18 @@ def test_the_rarest_chunk_of_the_far_zone_comes_first() -> None:
     assert (asked["a"], asked["b"]) == (15, 16)
 
 
+def test_a_listener_who_is_stuck_in_front_of_frames_that_cannot_be_played_yet_gets_the_rest() -> None:
+    scheduler = playing()
+    scheduler.set_members(["somebody"], 0.0)
+    scheduler.learn_rate(GATEWAY, CHUNK_BYTES, 0.01)
+    scheduler.partial(0, frozenset(range(5)), 0.0)
+    asked: list[Fetch] = []
+    for step in range(40):
+        scheduler.set_playback(Playback.PLAYING, 0.0, step / 10)
+        asked += fetches(scheduler.poll(step / 10))
+    assert asked[0] == Fetch(1, GATEWAY, 0, 5, 3)
+
+
 # -- liars
 
 
