@@ -118,7 +118,8 @@ class Page:
 
     def _on_head_frame(self, fetch: Fetch, frame: int) -> None:
         self.from_server += FRAME_BYTES
-        self._head_s += self.world.clock.now - self._head_asked_at
+        distance_s = self.world.case.server_delay_s + self.line.round_trip_s
+        self._head_s += self.world.clock.now - self._head_asked_at - distance_s
         self._head_frames += 1
         self._write(fetch.chunk, frame, None)
         if self.scheduler is not None:
@@ -236,9 +237,9 @@ class Page:
         if self.is_gone or self.scheduler is None:
             return
         world, now = self.world, self.world.clock.now
-        began = time.perf_counter()
+        began = time.thread_time()  # the machine may be busy
         actions = self.scheduler.poll(now)
-        took_s = time.perf_counter() - began
+        took_s = time.thread_time() - began
         world.polls += 1
         world.poll_s += took_s
         world.longest_poll_s = max(world.longest_poll_s, took_s)

@@ -51,6 +51,7 @@ def crowds(peers: int) -> Iterator[Case]:
     for part in (0.1, 0.5, 0.9):
         name = f"crowd flash, {part:.0%} corrupted n={peers}"
         yield dataclasses.replace(common, name=name, arrivals=flash, corrupted=part)
+    yield Case("long recording, n=10", tuple(3.0 * i for i in range(10)), chunks=1_600, track_s=7_200.0)
     dsl = ((HOMES[2][0], 1.0),)
     yield dataclasses.replace(common, name=f"crowd flash, all DSL n={peers}", arrivals=flash, lines=dsl)
 

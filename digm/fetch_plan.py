@@ -22,7 +22,7 @@ class SchedulerSettings:
     ahead_prefetch_s: float = 12.0  # of the next track: what the head start would fetch
     prefetch_lead_s: float = 30.0  # Spotify 2010: the next track is looked for from 30 s before the end
     parallel: int = 6  # browsers open six HTTP/1.1 connections to a host; more only share the same link
-    parallel_far: int = 4  # of these; what is heard soon finds room
+    parallel_far: int = 2  # of these; swarm_sim: with 4, peers on DSL have less left for who is in need
     parallel_per_peer: int = 2  # one chunk flows while the request for the next is under way
     parallel_gateway: int = 2  # the same
     split_over: int = 4  # sources of one urgent chunk; it has eight frames, and each start costs a round trip

@@ -11,6 +11,7 @@ from digm.fetch_plan import Failure, SchedulerSettings
 from digm.peer_choice import ChoiceSettings
 from digm.peer_exchange import ExchangeSettings
 from digm.peer_states import TRANSITIONS, SessionSettings
+from digm.rendition_choice import RenditionSettings
 from digm.upload_manners import MannersSettings
 from digm.wire import Reason, Type
 from hub.seeding.settings import SeedLimits
@@ -47,6 +48,7 @@ def test_every_code_that_a_peer_can_be_told_is_on_the_page() -> None:
         ExchangeSettings,
         MannersSettings,
         SchedulerSettings,
+        RenditionSettings,
         SeedLimits,
     ],
 )
