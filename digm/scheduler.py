@@ -41,6 +41,7 @@ from collections.abc import Iterable, Sequence
 
 from digm import chunk_mask
 from digm.bitfield import Bitfield
+from digm.cancelling import Cancelling
 from digm.far_plan import FarPlan
 from digm.fetch_plan import (
     GATEWAY,
@@ -55,9 +56,9 @@ from digm.fetch_plan import (
     SourceBanned,
     chunk_spans,
 )
+from digm.hopeless import Hopeless
 from digm.listening import Listening, Look
 from digm.near_plan import NearPlan
-from digm.running_fetches import RunningFetch
 from digm.situation import Situation
 from digm.sources import Source
 
@@ -100,9 +101,10 @@ class Scheduler:
         self._listening = Listening(spans, settings, now)
         self._near = NearPlan(self._situation, self._listening)
         self._far = FarPlan(self._situation, self._listening, self._near)
+        self._cancelling = Cancelling(self._situation)
+        self._hopeless = Hopeless(self._situation, self._listening)
         self._polled_at = now
         self._has_met = False
-        self._told_no_source: tuple[int, int] | None = None
 
     # -- the listener
 
@@ -115,10 +117,7 @@ class Scheduler:
         situation = self._situation
         is_jump = self._listening.report(playback, position_s, situation.chunks.held, now)
         if is_jump and situation.chunks.missing >> self._listening.chunk_at(position_s) & 1:
-            near = self._look(now).near
-            for running in situation.running:
-                if not near >> running.chunk & 1:
-                    situation.cancel(running, now)
+            self._cancelling.all_but(self._look(now).near, now)
 
     # -- peers
 
@@ -172,9 +171,7 @@ class Scheduler:
 
     def peer_lost(self, peer: str, chunk: int, now: float) -> None:
         """GONE came: the peer holds one chunk less."""
-        if (source := self._situation.peers.get(peer)) and chunk >= 0:
-            source.chunks &= ~(1 << chunk)
-            self._situation.holders.lose(peer, 1 << chunk)
+        self._situation.lose(peer, chunk)
 
     def peer_rate(self, peer: str, slots: int) -> None:
         """RATE came: the peer takes this many requests at once; 0: none until the next RATE."""
@@ -228,7 +225,7 @@ class Scheduler:
         if running.chunk not in situation.chunks.alone:
             situation.chunks.add(running.chunk, running.arrived, running.source.name)
             if len(situation.running.of_chunk(running.chunk)) > 1:
-                self._cancel_surplus(running.chunk, now)
+                self._cancelling.surplus(running.chunk, now)
 
     def received(self, fetch_id: int, now: float) -> None:
         """Every frame that was asked for came. Once a chunk is whole, nothing more of it is fetched until
@@ -242,23 +239,11 @@ class Scheduler:
         situation.pool_rates()
         frames = chunk_mask.span(running.first_frame, running.first_frame + running.frame_count)
         situation.chunks.add(running.chunk, frames, running.source.name)
-        self._cancel_surplus(running.chunk, now)
+        self._cancelling.surplus(running.chunk, now)
 
     def failed(self, fetch_id: int, failure: Failure, now: float) -> None:
         """The fetch ended early: the source rests a while, what did not come is fetched elsewhere."""
-        situation = self._situation
-        running = situation.end(fetch_id, now)
-        if running is None:
-            return
-        source, chunk = running.source, running.chunk
-        first_s, most_s = self._settings.backoff_first_s, self._settings.backoff_most_s
-        situation.trouble(chunk, now).add(source.name, failure.value)
-        if failure in (Failure.NOT_HELD, Failure.WRONG_SIZE):
-            source.rest_for_chunk(chunk, now, first_s, most_s)
-            if failure is Failure.NOT_HELD and source is not situation.gateway:
-                self.peer_lost(source.name, chunk, now)
-        else:
-            source.rest.extend(now, first_s, most_s)
+        self._situation.fail(fetch_id, failure, now)
 
     # -- chunks
 
@@ -268,7 +253,7 @@ class Scheduler:
         for frame in frames:
             mask |= 1 << frame
         self._situation.chunks.add(chunk, mask, source)
-        self._cancel_surplus(chunk, now)
+        self._cancelling.surplus(chunk, now)
 
     def chunk_verified(self, chunk: int, now: float) -> None:
         """The chunk is whole and its hash is right: it is held now; other fetches of it get cancelled."""
@@ -337,12 +322,12 @@ class Scheduler:
         self._polled_at = now
         situation = self._situation
         look = self._look(now)
-        self._cancel_unwanted(look, now)
-        self._cancel_silent(now)
+        self._cancelling.unwanted(look, now)
+        self._cancelling.silent(now)
         if look.playback is not Playback.IDLE:
             self._near.act(look, now)
             self._far.act(look, now)
-            self._say_no_source(look, now)
+            self._hopeless.act(look, now)
         actions, situation.actions = situation.actions, []
         return actions
 
@@ -353,7 +338,7 @@ class Scheduler:
         if not look.far & situation.chunks.missing and not situation.running:
             is_done = self._listening.playback is not Playback.PLAYING or self.is_complete
             return None if is_done else self._polled_at + self._settings.tick_s
-        moments = [self._silent_at(running) for running in situation.running]
+        moments = [self._cancelling.silent_at(running) for running in situation.running]
         moments += [running.started_at + self._settings.startup_hedge_s for running in situation.running]
         for chunk in chunk_mask.numbers(look.near & situation.chunks.missing)[:2]:
             moments += [source.usable_at(chunk) for source in situation.sources]
@@ -397,67 +382,3 @@ class Scheduler:
         situation = self._situation
         if situation.turns.others and situation.turns.all_in(situation.peers.keys()):
             situation.meeting_until = min(situation.meeting_until, now)
-
-    def _cancel_unwanted(self, look: Look, now: float) -> None:
-        wanted = look.far & self._situation.chunks.missing
-        if look.playback is Playback.PAUSED:
-            # What a pause finds under way is finished.
-            wanted = self._situation.chunks.missing & ~chunk_mask.span(0, look.first)
-        for running in self._situation.running:
-            if not wanted >> running.chunk & 1:
-                self._situation.cancel(running, now)
-
-    def _cancel_surplus(self, chunk: int, now: float) -> None:
-        """Fetches of a chunk whose frames came otherwise, or come already from who was asked to help."""
-        situation = self._situation
-        fetches = list(situation.running.of_chunk(chunk))
-        arrived = situation.chunks.arrived(chunk)
-        for running in fetches:
-            others = arrived
-            for other in fetches:
-                if other is not running and other.received_bytes and other.fetch_id > running.fetch_id:
-                    others |= other.awaited
-            if not running.awaited & ~others:
-                situation.cancel(running, now)
-
-    def _cancel_silent(self, now: float) -> None:
-        for running in self._situation.running:
-            if now >= self._silent_at(running):
-                self.failed(running.fetch_id, Failure.SILENT, now)
-                self._situation.actions.append(Cancel(running.fetch_id))
-
-    def _silent_at(self, running: RunningFetch) -> float:
-        if running.source is self._situation.gateway:
-            return running.heard_at + self._settings.gateway_silence_s
-        return self._situation.running.silent_since(running) + self._settings.silence_s
-
-    def _say_no_source(self, look: Look, now: float) -> None:
-        """Say once, and again after each further failure, that the chunk that is needed now cannot be had."""
-        situation = self._situation
-        missing = look.near & situation.chunks.missing
-        if not missing:
-            return
-        chunk = chunk_mask.lowest(missing)
-        left_s = self._listening.left_s(look, chunk, situation.chunks.arrived(chunk))
-        if left_s >= self._settings.urgent_s or situation.running.of_chunk(chunk):
-            return
-        sources = [source for source in situation.sources if source.holds(chunk) and source.slots]
-        if any(source.usable_at(chunk) <= now for source in sources):
-            return  # it is only not their turn yet
-        trouble = situation.troubles.get(chunk)
-        if sources:
-            is_hopeless = trouble is not None and (
-                trouble.attempts >= self._settings.no_source_attempts
-                or now - trouble.since >= self._settings.no_source_after_s
-            )
-        else:
-            waited_s = now - (self._listening.active_since or now)
-            is_hopeless = not situation.expects_peers or waited_s >= self._settings.peer_patience_s
-        attempts = trouble.attempts if trouble else 0
-        if not is_hopeless or self._told_no_source == (chunk, attempts):
-            return
-        self._told_no_source = (chunk, attempts)
-        moments = [source.usable_at(chunk) for source in sources]
-        retry_at = max(now, min(moments, default=now + self._settings.tick_s))
-        reasons = trouble.snapshot() if trouble else {}
-        situation.actions.append(NoSource(chunk, attempts, reasons, retry_at))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from digm import chunk_mask
 from digm.chunk_states import ChunkStates
-from digm.fetch_plan import GATEWAY, Action, Cancel, ChunkSpan, Fetch, SchedulerSettings
+from digm.fetch_plan import GATEWAY, Action, Cancel, ChunkSpan, Failure, Fetch, SchedulerSettings
 from digm.fill_turns import FillTurns
 from digm.holders import Holders
 from digm.running_fetches import RunningFetch, RunningFetches
@@ -119,6 +119,12 @@ class Situation:
         settings = self.settings
         return min(settings.near_s, settings.gateway_margin_s + settings.gateway_margin_factor * expected_s)
 
+    def lose(self, peer: str, chunk: int) -> None:
+        """A peer does not hold a chunk (any more)."""
+        if (source := self.peers.get(peer)) and chunk >= 0:
+            source.chunks &= ~(1 << chunk)
+            self.holders.lose(peer, 1 << chunk)
+
     def trouble(self, chunk: int, now: float) -> Trouble:
         return self.troubles.setdefault(chunk, Trouble(now))
 
@@ -146,6 +152,21 @@ class Situation:
         if (arrived := fetch.arrived) and fetch.chunk not in self.chunks.alone:
             self.chunks.add(fetch.chunk, arrived, fetch.source.name)
         return fetch
+
+    def fail(self, fetch_id: int, failure: Failure, now: float) -> None:
+        """A fetch ended early: its source rests, altogether or for this chunk."""
+        fetch = self.end(fetch_id, now)
+        if fetch is None:
+            return
+        source, chunk = fetch.source, fetch.chunk
+        first_s, most_s = self.settings.backoff_first_s, self.settings.backoff_most_s
+        self.trouble(chunk, now).add(source.name, failure.value)
+        if failure not in (Failure.NOT_HELD, Failure.WRONG_SIZE):
+            source.rest.extend(now, first_s, most_s)
+            return
+        source.rest_for_chunk(chunk, now, first_s, most_s)
+        if failure is Failure.NOT_HELD:
+            self.lose(source.name, chunk)
 
     def cancel(self, fetch: RunningFetch, now: float) -> None:
         if self.end(fetch.fetch_id, now):
