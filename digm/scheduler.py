@@ -277,7 +277,7 @@ class Scheduler:
         senders = situation.chunks.forget(chunk)
         if not culprits:
             situation.chunks.alone.add(chunk)
-        for name in sorted(senders | culprits):
+        for name in sorted(culprits or senders):
             situation.trouble(chunk, now).add(name, "wrong_hash")
             if source := situation.source(name):
                 source.rest_for_chunk(chunk, now, self._settings.backoff_first_s, self._settings.backoff_most_s)

@@ -243,6 +243,17 @@ def test_when_the_culprit_is_known_it_alone_is_banned() -> None:
     assert scheduler.banned == {"a"}
 
 
+def test_who_sent_right_frames_of_a_wrong_chunk_does_not_rest() -> None:
+    scheduler = playing(chunks=2)
+    scheduler.set_expects_peers(False)
+    for turn in range(6):
+        scheduler.peer_ready(f"liar {turn}", Bitfield.full(2), 8, float(turn))
+        scheduler.partial(0, frozenset({0, 1, 2, 3}), float(turn), GATEWAY)
+        scheduler.partial(0, frozenset({4, 5, 6, 7}), float(turn), f"liar {turn}")
+        scheduler.chunk_wrong(0, frozenset({f"liar {turn}"}), float(turn))
+    assert Fetch(1, GATEWAY, 0, 0, 8) in scheduler.poll(5.0)
+
+
 def test_nine_of_ten_peers_lie_and_the_music_goes_on() -> None:
     links = {f"liar {i}": Link(4 * MEGABYTE, corrupt=None) for i in range(9)}
     listener = SimulatedListener({GATEWAY: Link(2 * MEGABYTE), "honest": Link(MEGABYTE)} | links)
