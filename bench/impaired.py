@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -203,6 +204,7 @@ def main() -> None:
     options = arguments(__doc__ or "", seconds=20.0, cases="")
     if why := missing():
         raise SystemExit(f"bench/impaired.py cannot run here: {why}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the namespaces go with us
     wanted = options.cases.split(",") if options.cases else [case.name for case in CASES]
     report = Report("impaired", options.json)
     rows = []
