@@ -15,7 +15,7 @@ from tests.browser.player_page import PlayerPage
 from tests.net.conftest import GATHERED, SELECTED_PAIRS, Homes, House, listen
 from tests.net.lab import HOME, NAT, Lab
 
-CONNECTED_WITHIN_S = 40.0
+CONNECTED_WITHIN_S = 75.0  # a second try, on a machine that is busy
 DIRECT = {"host", "srflx", "prflx"}
 
 
