@@ -1,9 +1,11 @@
 """Peers that lie, corrupt, keep silent or flood: nothing wrong is heard, nobody waits, and they must leave."""
 
 import asyncio
+import re
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.browser.hostile_peer import Babbling, Boasting, Corrupting, Endless, Flooding, HostilePeer, Silent
@@ -53,6 +55,15 @@ async def _listen_among(
     return state
 
 
+async def _reports(stack: Stack) -> float:
+    """How often the hub was told of wrong bytes."""
+    async with aiohttp.ClientSession() as http, http.get(f"{stack.url}/metrics") as answer:
+        found = re.search(
+            r'^digm_signal_reports_total\{code="wrong_hash"\} (\S+)', await answer.text(), re.MULTILINE
+        )
+        return float(found[1]) if found else 0.0
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 async def test_with_a_part_of_the_peers_chunks_corrupted_no_wrong_sample_is_heard(
     one_track: tuple[Stack, str], capture_page: PlayerPage, music: Music, share: float
@@ -65,6 +76,7 @@ async def test_with_a_part_of_the_peers_chunks_corrupted_no_wrong_sample_is_hear
         await _listen_among(peers, stack, root, capture_page, music, 23)
         assert any(peer.wrong for peer in peers), "the test has tested nothing"
         assert not honest.left.is_set(), "the honest one was blamed"
+    assert await _reports(stack) >= 1, "the hub was not told"
     for peer in peers:
         after_the_first_lie = len(peer.wrong)
         assert after_the_first_lie <= 4, "it was asked again and again"
