@@ -50,7 +50,8 @@ async def _listen_among(
     assert len(heard) >= (seconds - 2) * rate
     assert_same_sound(heard, samples[start:], rate)
     assert state["stats"]["stalls"] == 0
-    assert state["errors"] == []
+    assert {error["code"] for error in state["errors"]} <= {"wrong_bytes"}  # said, and got over
+    assert not any(error["fatal"] for error in state["errors"])
     assert page.crashes == []
     return state
 
