@@ -72,7 +72,7 @@ async def test_flac_is_continuous_to_the_sample_across_tracks(albums: Albums, ca
     album = found["flac"]
     heard = await hear(capture_page, stack, album)
     start = place_of(heard, album.samples)
-    assert start < album.rate
+    assert start < album.rate // 10
     assert start + len(heard) > album.borders[1] + 3 * album.rate, "both borders were heard"
     assert_same_sound(heard, album.samples[start:], album.rate)
 
