@@ -1,7 +1,8 @@
 // <digm-player track="64 hex digits" | tracks="several of them" | release="id" [hub="https://…"] [preload="auto|none"]
-// [cache-mib="1024"]>: an audio element whose bytes come from peers, and that plays its tracks without a gap. It mirrors HTMLMediaElement (play, pause, currentTime, duration, paused, ended, buffered,
-// volume, muted, readyState and their events), each for the track that is heard, and adds `stats`, the queue (queue, index,
-// next(), previous(), playTrack(), shuffle, repeat, event `trackchange`) and the event `digm-error` ({code, message}).
+// [cache-mib="1024"]>: an audio element whose bytes come from peers, and that plays its tracks without a gap. It mirrors
+// HTMLMediaElement (play, pause, currentTime, duration, paused, ended, buffered, volume, muted, readyState and their
+// events), each for the track that is heard, and adds `stats`, the queue (queue, index, next(), previous(), playTrack(),
+// shuffle, repeat, event `trackchange`) and the event `digm-error` ({code, message}).
 // Python (web/) finds, checks, unlocks and feeds the audio; this file shows the player at once and keeps out of the way.
 
 import { forgetEverything, limitCache } from './digm-cache.js';
@@ -9,9 +10,10 @@ import { FirstSound } from './digm-first-sound.js';
 import { PlayerError, begin } from './digm-head-start.js';
 import { connectMediaSession } from './digm-media-session.js';
 import { pythonStart, startPython } from './digm-python.js';
-import { hasPeerConnections, mediaSourceClass, whatIsMissing } from './digm-support.js';
 import { Timeline, fetchRelease, namedTracks, rangesOf } from './digm-queue.js';
 import { Sharing, mountSharing } from './digm-sharing.js';
+import { FirstHeard, nothingYet } from './digm-stats.js';
+import { hasPeerConnections, mediaSourceClass, whatIsMissing } from './digm-support.js';
 import { Surface } from './digm-surface.js';
 
 const MIRRORED_EVENTS = [
@@ -20,16 +22,6 @@ const MIRRORED_EVENTS = [
 ];
 const RESTART_AFTER_S = 3; // "previous" later than this plays the same track again
 const OWN_HUB = new URL(import.meta.url).origin;
-
-/**
- * @typedef {object} Stats
- * @property {{peer: number, gateway: number, cache: number}} bytes of audio by where they came from.
- * @property {number} peers connected now.
- * @property {number} stalls times the music waited for bytes after it had begun.
- * @property {number | null} first_sound_ms from the press of play to the first sound.
- * @property {number | null} ready_ms from navigation to Python being up.
- * @property {string} python "snapshot" or "bundle": how it came up.
- */
 
 export class DigmPlayer extends HTMLElement {
   static observedAttributes = ['track', 'tracks', 'release', 'hub'];
@@ -44,9 +36,8 @@ export class DigmPlayer extends HTMLElement {
   #generation = 0;
   #isLoading = false;
   #isShown = false;
-  #pressedAt = 0;
-  #firstSound = null;
-  #counts = { bytes: { peer: 0, gateway: 0, cache: 0 }, peers: 0, stalls: 0, codec: '', uploaded: 0 };
+  #firstHeard;
+  #counts = nothingYet();
   #error = null;
   /** Roots, in the order in which the page names them. @type {string[]} */
   #tracks = [];
@@ -66,6 +57,7 @@ export class DigmPlayer extends HTMLElement {
     const shadow = this.attachShadow({ mode: 'open' });
     this.#audio = document.createElement('audio');
     this.#audio.preload = 'auto';
+    this.#firstHeard = new FirstHeard(this.#audio);
     this.#surface = new Surface(shadow, this, this.#audio);
     mountSharing(this.#surface.more, this);
     for (const type of MIRRORED_EVENTS) this.#audio.addEventListener(type, () => this.#forward(type));
@@ -126,11 +118,11 @@ export class DigmPlayer extends HTMLElement {
   get sharing() { return this.#sharing.settings; }
   set sharing(patch) { this.#sharing.change(patch); }
 
-  /** @returns {Stats} */
+  /** @returns {import('./digm-stats.js').Stats} */
   get stats() {
     return {
       ...structuredClone(this.#counts),
-      first_sound_ms: this.#firstSound,
+      first_sound_ms: this.#firstHeard.ms,
       ready_ms: pythonStart.ready_ms || null,
       python: pythonStart.path,
     };
@@ -139,10 +131,9 @@ export class DigmPlayer extends HTMLElement {
   /** @returns {Promise<void>} as HTMLMediaElement.play(): settles when sound begins, or rejects. */
   play() {
     if (this.#error?.fatal) this.#unload(); // pressing play again is how one tries again
-    if (!this.#pressedAt) this.#pressedAt = performance.now();
+    this.#firstHeard.press();
     this.#load();
     if (this.#error?.fatal) return Promise.reject(new DOMException(this.#error.message, 'NotSupportedError'));
-    this.#watchFirstSound();
     // Behind the end of a queue it begins again; the audio element alone would go to the beginning of its clock.
     if (this.#audio.ended && this.#tracks.length > 1) this.#python?.begin_again();
     return this.#audio.play();
@@ -320,11 +311,10 @@ export class DigmPlayer extends HTMLElement {
     this.#stop();
     this.#isLoading = false;
     this.#error = null;
-    this.#firstSound = null;
-    this.#pressedAt = 0;
+    this.#firstHeard.clear();
     this.#shown = null;
     this.#timeline.restart(this.#first);
-    this.#counts = { bytes: { peer: 0, gateway: 0, cache: 0 }, peers: 0, stalls: 0, codec: '', uploaded: 0 };
+    this.#counts = nothingYet();
     if (this.#audio.src) {
       URL.revokeObjectURL(this.#audio.src);
       this.#audio.removeAttribute('src');
@@ -375,8 +365,7 @@ export class DigmPlayer extends HTMLElement {
   }
 
   #showQueue() {
-    const { length } = this.#tracks;
-    this.#surface.queue({ ...this.#order, length });
+    this.#surface.queue({ ...this.#order, length: this.#tracks.length });
   }
 
   #failWith(error) {
@@ -400,17 +389,6 @@ export class DigmPlayer extends HTMLElement {
     this.#surface.status(message);
     const detail = { code, message, fatal: false };
     this.dispatchEvent(new CustomEvent('digm-error', { detail, bubbles: true, composed: true }));
-  }
-
-  #watchFirstSound() {
-    if (this.#firstSound !== null) return;
-    const look = () => {
-      if (this.#firstSound !== null || !this.#pressedAt) return;
-      if (this.#audio.currentTime > 0 && !this.#audio.paused && this.#audio.readyState > 2) {
-        this.#firstSound = performance.now() - this.#pressedAt;
-      } else if (!this.#audio.paused) setTimeout(look, 5);
-    };
-    setTimeout(look, 5);
   }
 
   #forward(type) {
