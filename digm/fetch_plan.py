@@ -31,6 +31,7 @@ class SchedulerSettings:
     gateway_silence_s: float = 4.0  # one lost SYN (1 s, RFC 6298) and a TLS handshake fit into it
     startup_hedge_s: float = 0.35  # the first 512 KiB on a fresh channel took 40-90 ms here; four times that
     peer_patience_s: float = 3.0  # offer to open takes 0.07 s here, 1-2 s over STUN and a bad link
+    meeting_enough: int = 4  # protocol.md: two to four peers are opened first; then nobody else is waited for
     gateway_margin_s: float = 1.0  # the gateway is asked this long, and ...
     gateway_margin_factor: float = 1.5  # ... so many times the expected duration, before it is too late
     assumed_bytes_per_s: float = 500_000.0  # of an unmeasured peer: 4 Mbit/s, a slow home uplink

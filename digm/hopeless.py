@@ -40,8 +40,8 @@ class Hopeless:
     def _is_hopeless(self, sources: list[Source], trouble: Trouble | None, now: float) -> bool:
         settings = self._situation.settings
         if not sources:
-            waited_s = now - (self._listening.active_since or now)
-            return not self._situation.expects_peers or waited_s >= settings.peer_patience_s
+            is_new = self._listening.active_s(now) < settings.peer_patience_s
+            return not (self._situation.expects_peers and is_new)
         return trouble is not None and (
             trouble.attempts >= settings.no_source_attempts or now - trouble.since >= settings.no_source_after_s
         )

@@ -49,13 +49,13 @@ class Listening:
         self._position_s = 0.0
         self._reported_at = now
         self._still_since = now
-        self.active_since: float | None = None
+        self._active_since: float | None = None
 
     def report(self, playback: Playback, position_s: float, held: int, now: float) -> bool:
         """Returns whether the listener jumped elsewhere."""
         is_jump = abs(position_s - self.position(held, now)) > JUMP_S
-        if playback is not Playback.IDLE and self.active_since is None:
-            self.active_since = now
+        if playback is not Playback.IDLE and self._active_since is None:
+            self._active_since = now
         if playback is not self.playback or is_jump:
             self._still_since = now
         if playback is not self.playback or abs(position_s - self._position_s) > STILL_S:
@@ -64,6 +64,10 @@ class Listening:
         self.playback = playback
         self._position_s = position_s
         return is_jump
+
+    def active_s(self, now: float) -> float:
+        """Since when somebody is interested in this track; 0 while nobody is."""
+        return 0.0 if self._active_since is None else now - self._active_since
 
     def position(self, held: int, now: float) -> float:
         """Where the listener is now: sound stops at the end of what is held, whatever the clock says."""

@@ -46,12 +46,10 @@ class NearPlan:
         floor_s = situation.gateway_floor_s(chunk, now)
         if left_s <= floor_s or situation.is_alone:
             return True
-        active_since = self._listening.active_since
+        is_new = self._listening.active_s(now) < settings.peer_patience_s
         is_awaited = situation.expects_peers and not situation.peers and chunk not in situation.troubles
-        if is_awaited and active_since is not None and now - active_since < settings.peer_patience_s:
-            return False
-        if situation.is_meeting(now):
-            return False
+        if situation.is_meeting(now) or (is_new and (is_awaited or left_s > settings.near_s)):
+            return False  # who was here before may have it
         turn = situation.turns.turn(chunk)
         if left_s > settings.near_s:
             ahead_s = settings.ahead_gateway_s
@@ -217,7 +215,7 @@ class NearPlan:
         for peer in peers[:1]:
             if peer.bytes_per_s is not None and situation.expected_s(peer, size, now) < max(0.6 * left_s, 0.2):
                 return peer
-        is_time = left_s <= max(situation.gateway_floor_s(chunk, now), situation.settings.near_s / 2)
+        is_time = left_s <= max(situation.gateway_floor_s(chunk, now), situation.settings.urgent_s / 2)
         gateway = situation.gateway_for(chunk, now, is_urgent=True) if is_time else None
         if gateway is not None and gateway.name not in asked:
             return gateway

@@ -379,6 +379,8 @@ class Scheduler:
 
     def _end_meeting(self, now: float) -> None:
         """Everybody who was met on arrival is there: no need to wait."""
-        situation = self._situation
-        if situation.turns.others and situation.turns.all_in(situation.peers.keys()):
+        situation, turns = self._situation, self._situation.turns
+        if turns.others >= min(turns.crowd, self._settings.meeting_enough) and turns.all_in(
+            situation.peers.keys()
+        ):
             situation.meeting_until = min(situation.meeting_until, now)

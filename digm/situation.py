@@ -117,7 +117,8 @@ class Situation:
         """The gateway must be asked when less than this is left, or it is too late."""
         expected_s = self.expected_s(self.gateway, self.spans[chunk].size_bytes, now)
         settings = self.settings
-        return min(settings.near_s, settings.gateway_margin_s + settings.gateway_margin_factor * expected_s)
+        # Bounded, or a busy machine that measures badly would make everybody ask for everything.
+        return min(settings.near_s / 2, settings.gateway_margin_s + settings.gateway_margin_factor * expected_s)
 
     def lose(self, peer: str, chunk: int) -> None:
         """A peer does not hold a chunk (any more)."""

@@ -41,7 +41,7 @@ def test_of_two_who_know_each_other_one_fetches_what_nobody_has() -> None:
         pair[me].set_members([other], 0.0)
         pair[me].peer_ready(other, Bitfield(40, range(4)), 8, 0.0)
     asked: dict[str, set[int]] = {"a": set(), "b": set()}
-    for step in range(40):  # as quickly as the gateway answers
+    for step in range(400):  # as quickly as the gateway answers
         for me, scheduler in pair.items():
             actions = scheduler.poll(step * 0.01)
             asked[me] |= {fetch.chunk for fetch in fetches(actions) if fetch.source == GATEWAY}
@@ -88,6 +88,27 @@ def test_a_gateway_that_is_not_known_to_be_quick_is_asked_earlier() -> None:
         return next(step / 10 for step in range(60) if fetches(scheduler.poll(step / 10)))
 
     assert first_ask(1.5) < first_ask(0.05) - 1
+
+
+def test_a_newcomer_leaves_what_is_far_to_those_who_were_there() -> None:
+    scheduler = playing(held=range(4))
+    for peer in ("a", "b", "c", "d"):
+        scheduler.peer_ready(peer, Bitfield(40, range(4)), 8, 0.0)
+    scheduler.set_members(["a", "b", "c", "d"], 0.0, listeners=5)
+    assert [moment for moment in range(30) if fetches(scheduler.poll(moment / 10))] == []
+    assert any(fetches(scheduler.poll(moment / 10)) for moment in range(30, 100))
+
+
+def test_a_peer_that_is_slow_to_answer_does_not_cost_the_gateway_while_there_is_time() -> None:
+    scheduler = playing(16.0, held=range(4))
+    scheduler.learn_rate(GATEWAY, CHUNK_BYTES, 0.05)
+    scheduler.peer_ready("busy", Bitfield.full(40), 8, 0.0)
+    prove(scheduler, "busy", 39, 0.0, 4 * MEGABYTE)
+    scheduler.hold(4)
+    asked = [(step / 10, fetch) for step in range(20) for fetch in fetches(scheduler.poll(step / 10))]
+    moments = [moment for moment, fetch in asked if fetch.source == GATEWAY and fetch.chunk == 5]
+    assert moments
+    assert min(moments) >= 1.4  # 4 s were left; at 2.5 s it is time
 
 
 def test_what_an_open_peer_has_is_not_taken_from_the_gateway() -> None:
