@@ -5,8 +5,9 @@ import { cacheState, forgetEverything } from './digm-cache.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
 const HEIGHT = 172;
+const LOW_HEIGHT = 104; // nobody above, nobody below
 const ORIGINS = /** @type {const} */ (['peer', 'gateway', 'cache']);
-const NAMES = { peer: 'other listeners', gateway: 'the server', cache: 'this device' };
+const NAMES = { peer: 'peers', gateway: 'the server', cache: 'this device' };
 const MOST_LABELS = 6;
 
 const MARKUP = `
@@ -143,8 +144,8 @@ export class Panel {
     const nodes = links.filter(({ kind }) => kind === 'node').length;
     const people = Math.max(0, (links.length || stats.peers || 0) - nodes);
     this.#part('lead').textContent = total ? `${saved} % without the server` : 'Nothing has come yet';
-    const side = [people || nodes ? `with ${counted(people, 'listener')}` : 'alone here'];
-    if (nodes) side.push(counted(nodes, 'node'));
+    const others = [people && counted(people, 'listener'), nodes && counted(nodes, 'node')].filter(Boolean);
+    const side = [others.length ? `with ${others.join(' and ')}` : 'alone here'];
     if (given) side.push(`gave ${amount(given)}`);
     side.push(stats.stalls ? counted(stats.stalls, 'stall') : 'no stalls');
     this.#part('side').textContent = side.join(' · ');
@@ -163,9 +164,11 @@ export class Panel {
   #net(bytes, total, links) {
     const svg = this.#part('net');
     const width = svg.clientWidth || 320;
-    svg.setAttribute('viewBox', `0 0 ${width} ${HEIGHT}`);
-    const [x, y] = [width / 2, HEIGHT / 2];
-    const [rx, ry] = [Math.min(width / 2 - 46, 250), HEIGHT / 2 - 26];
+    const height = links.length > 1 ? HEIGHT : LOW_HEIGHT;
+    svg.setAttribute('height', String(height));
+    svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
+    const [x, y] = [width / 2, height / 2];
+    const [rx, ry] = [Math.min(width / 2 - 46, 250), height / 2 - 26];
     const most = Math.max(1, bytes.gateway, ...links.map(({ taken, given }) => Math.max(taken ?? 0, given ?? 0)));
     const drawn = [...links].sort((one, other) => (one.peer < other.peer ? -1 : 1));
     const around = (turn) => [x + rx * Math.cos(turn), y + ry * Math.sin(turn)];
@@ -176,7 +179,7 @@ export class Panel {
       const [px, py] = around(Math.PI + (2 * Math.PI * (i + 1)) / (drawn.length + 1));
       marks.push(this.#line(x, y, px, py, link.taken ?? 0, most, 'peer', link.relayed));
       if (link.given) marks.push(this.#line(x, y, px, py, link.given, most, 'given'));
-      spots.push(this.#peer(px, py, link, most, drawn.length <= MOST_LABELS));
+      spots.push(this.#peer(px, py, link, most, drawn.length <= MOST_LABELS && (py < y ? -1 : 1)));
     });
     svg.replaceChildren(...marks, ...spots, ...this.#self(x, y, bytes, total));
   }
@@ -204,17 +207,17 @@ export class Panel {
     return group;
   }
 
-  #peer(x, y, link, most, isLabelled) {
+  /** @param {-1 | 1 | false} labelled above, below, not at all. */
+  #peer(x, y, link, most, labelled) {
     const { taken = 0, given = 0, kind, rtt_ms: rtt, relayed } = link;
     const size = 6 + 5 * Math.sqrt(Math.max(taken, given) / most);
     const group = shape('g', { class: `spot peer${kind === 'node' ? ' node' : ''}` });
     group.append(kind === 'node'
       ? shape('rect', { x: x - size, y: y - size, width: 2 * size, height: 2 * size, rx: 3, transform: `rotate(45 ${x} ${y})` })
       : shape('circle', { cx: x, cy: y, r: size }));
-    if (isLabelled && taken + given) {
-      const above = y < HEIGHT / 2;
+    if (labelled && taken + given) {
       const label = taken ? amount(taken) : `↑ ${amount(given)}`;
-      group.append(shape('text', { x, y: above ? y - size - 5 : y + size + 13, 'text-anchor': 'middle' }, label));
+      group.append(shape('text', { x, y: labelled < 0 ? y - size - 5 : y + size + 13, 'text-anchor': 'middle' }, label));
     }
     const facts = [`${kind === 'node' ? 'A node' : 'A listener'}: gave ${amount(taken)}, took ${amount(given)}`];
     if (rtt) facts.push(`${Math.round(rtt)} ms away`);
