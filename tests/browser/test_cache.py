@@ -107,8 +107,9 @@ async def hear_all_of_it(page: PlayerPage, duration_s: float) -> None:
     position = 0.0
     while not is_whole(await page.state()):
         await page.until_time(position + 0.5)
-        position += 8
-        await page.run(f"player.currentTime = {min(position, duration_s - 8)}")
+        # Back to the beginning at last: its first chunk was left before it was whole.
+        position = position + 8 if position + 16 <= duration_s else 0.0
+        await page.run(f"player.currentTime = {position}")
     await page.run("player.pause()")
 
 
