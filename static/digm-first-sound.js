@@ -12,7 +12,7 @@ import { append, heardAt, moveBuffer, openBuffer, removeFrom, secondsAhead } fro
 const FIRST_ASKED_S = 3;
 const LEAST_AHEAD_S = 3; // waking Python stops the page's only thread for a second on a busy machine
 const MOST_AHEAD_S = 12;
-const AHEAD_PER_TRIP = 4; // as many times as long as the first frames took: the distance, or a busy machine
+const AHEAD_PER_TRIP = 6; // as many times as long as the first frames took: the distance, or a busy machine
 const FRAME_PLAINTEXT_BYTES = FRAME_BYTES - 16;
 const SIGNATURE = /,"signature":"([0-9a-f]{128})"\}$/;
 const GRANT_INFO = 'digm/1 grant';

@@ -4,7 +4,8 @@ import { mediaSourceClass } from './digm-support.js';
 
 const ENOUGH_BYTES = 24_000; // less says more about the distance than about the speed
 const HEADROOM = 1.5; // the link carries Python as well, and a rendition is not equally dense everywhere
-const SLOWEST_TELLING_MS = 5; // what came faster than this came from a cache or from next door
+const LARGE_BYTES = 16_000; // behind the ten segments that a server sends at once (RFC 6928)
+const LEAST_TELLING_MS = 200; // less may as well be a busy machine as a slow link
 
 /** As digm.media has them. @type {Record<string, string>} */
 export const MIME = {
@@ -15,8 +16,9 @@ export const MIME = {
 };
 
 /**
- * Bytes per second at which this page's own files came, by the time in which at least one of them was arriving.
- * @returns {number | null} null when too little came over the network to say.
+ * Bytes per second at which this page's own files came: all of them by the time in which at least one was arriving, or
+ * the quickest larger one, if that was quicker. A busy machine makes most of them slow, a slow link all.
+ * @returns {number | null} null when too little came over the network, or too soon, to say.
  */
 export function measuredSpeed() {
   const entries = /** @type {PerformanceResourceTiming[]} */ (
@@ -28,13 +30,15 @@ export function measuredSpeed() {
   let bytes = 0;
   let busy = 0;
   let until = 0;
+  let quickest = 0;
   for (const { transferSize, responseStart, responseEnd } of arrived) {
     bytes += transferSize;
     busy += Math.max(0, responseEnd - Math.max(until, responseStart));
     until = Math.max(until, responseEnd);
+    if (transferSize >= LARGE_BYTES) quickest = Math.max(quickest, transferSize / (responseEnd - responseStart));
   }
-  if (bytes < ENOUGH_BYTES) return null;
-  return busy < SLOWEST_TELLING_MS ? Infinity : (1000 * bytes) / busy;
+  if (bytes < ENOUGH_BYTES || busy < LEAST_TELLING_MS) return null;
+  return 1000 * Math.max(bytes / busy, quickest);
 }
 
 /**

@@ -82,6 +82,10 @@ class Feeder:
             self._buffer.timestampOffset = offset_s + units / rendition.config.timescale
         await self._append(data)
 
+    def is_other_rendition(self, rendition: Rendition, offset_s: float) -> bool:
+        """Whether what is appended now is another rendition of the same track."""
+        return offset_s == self._offset_s and rendition is not self._rendition
+
     async def _configure(self, before: Rendition | None = None) -> None:
         """Make the buffer ready for another rendition, or the same at another place."""
         config = self._rendition.config

@@ -104,7 +104,7 @@ class Player:
         self._feeder = Feeder(self._audio, self._host.source, stream.rendition, first and first.buffer)
         if first is not None:
             self._stalls = int(first.stalls)
-            stream.adopt(list(first.chunks), first.bytes, first.seconds)
+            stream.line.adopt(list(first.chunks), first.bytes, first.seconds)
             # Nobody listened to the element's events between the head start and now.
             is_there = self._feeder.buffered_end(self._audio.currentTime) is not None
             if first.at >= 0 and is_there:
@@ -229,7 +229,7 @@ class Player:
             self._audio.currentTime = entry.offset_s + rest_s
 
     def track_changed(self, stream: TrackStream) -> None:
-        if self._missing is not None and self._missing[0] is stream and stream.holds(self._missing[1]):
+        if self._missing is not None and self._missing[0] is stream and stream.line.holds(self._missing[1]):
             self._missing = None
             self._view.notice_over("no_source", "wrong_bytes")
         self._wake.set()
@@ -239,6 +239,10 @@ class Player:
         for entry in self._playlist.entries:
             if entry.stream is stream:
                 self._tainted_s = entry.offset_s + stream.rendition.chunk_start_s(chunk)
+        self._must_place = True
+        self._wake.set()
+
+    def track_switched(self, stream: TrackStream) -> None:
         self._must_place = True
         self._wake.set()
 
@@ -301,10 +305,10 @@ class Player:
         stream, rendition = entry.stream, entry.stream.rendition
         if entry.offset_s + rendition.chunk_start_s(place.chunk) - position_s > FEED_AHEAD_S:
             return await self._feeder.evict(position_s)
-        if place.at >= stream.plaintext_bytes(place.chunk):
+        if place.at >= stream.line.plaintext_bytes(place.chunk):
             self._step_over(place)
             return True
-        sound = await stream.sound(place.chunk, place.at, may_be_early=self._is_short(position_s))
+        sound = await stream.line.sound(place.chunk, place.at, may_be_early=self._is_short(position_s))
         if sound is None:
             self._stop_at_limit()
             return False
@@ -324,7 +328,7 @@ class Player:
         """All of a chunk is appended: what comes behind it?"""
         entries, number = self._playlist.entries, place.entry + 1
         stream = entries[place.entry].stream
-        stream.taken(place.chunk)
+        stream.line.taken(place.chunk)
         if place.chunk + 1 < stream.rendition.chunk_count:
             self._next = _Next(place.entry, place.chunk + 1)
         elif number < len(entries) and entries[number].offset_s == entries[place.entry].end_s:
@@ -351,8 +355,11 @@ class Player:
             self._next = None
             return
         preroll_s = entry.stream.rendition.config.preroll_s if end_s is None else 0.0
-        chunk, (at, units) = entry.stream.entrance(target_s - entry.offset_s, preroll_s)
-        self._next = _Next(number, chunk, at, units, target_s if preroll_s else None)
+        chunk, (at, units) = entry.stream.line.entrance(target_s - entry.offset_s, preroll_s)
+        window_s = target_s if preroll_s else None
+        if end_s is not None and self._feeder.is_other_rendition(entry.stream.rendition, entry.offset_s):
+            window_s = end_s  # what is buffered stays, the other rendition goes on exactly where it ends
+        self._next = _Next(number, chunk, at, units, window_s)
 
     def _finish(self) -> None:
         """All that is planned is appended; the end is only told when nothing comes behind it."""

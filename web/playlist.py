@@ -43,7 +43,7 @@ class Entry:
     @property
     def end_s(self) -> float:
         """Where its last sample was heard; infinite while nobody knows."""
-        return self.offset_s + self.stream.rendition.presented_duration_s if self.is_ready else float("inf")
+        return self.offset_s + self.stream.duration_s if self.is_ready else float("inf")
 
 
 class PlaylistOwner(Protocol):
