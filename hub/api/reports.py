@@ -4,7 +4,6 @@ A report is added up and forgotten; the address it came from is only looked at f
 are the players' word: good for seeing how a swarm fares, not for settling anything.
 """
 
-import asyncio
 import statistics
 import time
 from collections import OrderedDict, deque
@@ -19,11 +18,10 @@ from prometheus_client import Counter, Histogram
 from digm.errors import CallerFault
 from digm.ids import is_hex_id
 from hub.api.addresses import client_address
+from hub.api.bodies import read_json
 from hub.granting.rate import RateLimit
 from hub.services import SERVICES
 
-MAX_BODY_BYTES = 1_024
-BODY_WITHIN_S = 10.0
 PER_MINUTE = 60  # of one address: a report a minute for each of 60 players behind it
 MAX_TRACKS = 1_000
 KEPT_FIRST_SOUNDS = 64
@@ -132,19 +130,7 @@ async def take_report(request: web.Request) -> web.Response:
 
 
 async def _read(request: web.Request) -> PlayerReport:
-    body = b""
-    try:
-        async with asyncio.timeout(BODY_WITHIN_S):
-            while len(body) <= MAX_BODY_BYTES and not request.content.at_eof():
-                body += await request.content.read(MAX_BODY_BYTES + 1 - len(body))
-    except TimeoutError as error:
-        raise CallerFault("body_too_slow", f"The report took longer than {BODY_WITHIN_S:g} s.") from error
-    if len(body) > MAX_BODY_BYTES:
-        raise CallerFault("body_too_large", f"A report is at most {MAX_BODY_BYTES} bytes.")
-    try:
-        report = msgspec.json.decode(body, type=PlayerReport)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise CallerFault("bad_body", "This is not a report: see docs/peers.md.") from error
+    report = await read_json(request, PlayerReport, "This is not a report: see docs/peers.md.")
     if not is_hex_id(report.track):
         raise CallerFault("bad_body", "A track is 64 lower-case hex digits.")
     return report

@@ -1,6 +1,5 @@
 """Tracks as JSON, their covers, and the listening grants that the hub fetches from the artist's vault."""
 
-import asyncio
 import time
 from collections.abc import Sequence
 
@@ -10,14 +9,13 @@ from aiohttp import hdrs, web
 from digm.errors import CallerFault, DigmError, Unavailable
 from digm.ids import from_hex, is_hex_id
 from hub.api.addresses import Addresses, addresses_of, dialled_host
+from hub.api.bodies import read_json
 from hub.metrics import GRANTS
 from hub.services import SERVICES, off_loop
 from hub.signalling import SIGNALLING
 from hub.signalling.tokens import swarm_token
 from hub.storage.catalogue import ReleaseEntry, TrackEntry
 
-MAX_GRANT_BODY_BYTES = 1024
-BODY_WITHIN_S = 15.0
 MAX_COVER_BYTES = 1024 * 1024
 COVER_TYPES = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"))
 CORS = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*", "Cross-Origin-Resource-Policy": "cross-origin"}
@@ -155,19 +153,7 @@ async def grant(request: web.Request) -> web.Response:
 
 
 async def _grant_body(request: web.Request) -> GrantBody:
-    body = b""
-    try:
-        async with asyncio.timeout(BODY_WITHIN_S):
-            while len(body) <= MAX_GRANT_BODY_BYTES and not request.content.at_eof():
-                body += await request.content.read(MAX_GRANT_BODY_BYTES + 1 - len(body))
-    except TimeoutError as error:
-        raise CallerFault("body_too_slow", f"The request took longer than {BODY_WITHIN_S:g} s.") from error
-    if len(body) > MAX_GRANT_BODY_BYTES:
-        raise CallerFault("body_too_large", f"The request is larger than {MAX_GRANT_BODY_BYTES} bytes.")
-    try:
-        parsed = msgspec.json.decode(body, type=GrantBody)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise CallerFault("bad_body", 'Send JSON like {"player_key": "64 hex digits"}.') from error
+    parsed = await read_json(request, GrantBody, 'Send JSON like {"player_key": "64 hex digits"}.')
     if not is_hex_id(parsed.player_key):
         raise CallerFault("bad_player_key", "The player's key is 64 lower-case hex digits.")
     return parsed

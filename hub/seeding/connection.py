@@ -256,7 +256,7 @@ class SeedConnection:
             refusal = Reason.NO_SLOT
         except DigmError as error:
             refusal = Reason.NOT_HELD
-            self._track.held[wanted.rendition].discard(wanted.chunk)
+            session.gone(wanted.rendition, wanted.chunk)  # or it would ask again, and call us a liar
             self._log.warning(
                 "chunk_not_given", rendition=wanted.rendition, chunk=wanted.chunk, code=error.code
             )

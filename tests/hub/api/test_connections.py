@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 import structlog
 
-from hub.api import server, tracks
+from hub.api import bodies, server
 from hub.api.server import SAFE_HEADERS, Runner
 from hub.app import create_app
 from hub.config import Settings
@@ -42,7 +42,7 @@ async def everything_after(port: int, sent: bytes) -> bytes:
 
 
 async def test_half_a_body_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracks, "BODY_WITHIN_S", 0.2)
+    monkeypatch.setattr(bodies, "BODY_WITHIN_S", 0.2)
     monkeypatch.setattr(server, "LINGER_S", 0.2)
     async with hub_on(tmp_path) as port:
         answer = await everything_after(port, HALF_A_BODY)

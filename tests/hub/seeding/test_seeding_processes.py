@@ -126,6 +126,7 @@ async def test_a_damaged_chunk_is_refused_and_the_others_are_given(tmp_path: Pat
         refused = await session.fetch(0, 1)
         assert isinstance(refused, RequestRejected)
         assert refused.reason is Reason.NOT_HELD
+        assert 1 not in session.session.availability[0], "it took back that it has it"
         assert isinstance(await session.fetch(0, 2), bytes)
 
 
