@@ -24,6 +24,7 @@ class RenditionSettings:
     up_after_s: float = 10.0  # two chunks and a half: one quick chunk from a neighbour is no faster line
     rest_after_down_s: float = 20.0  # what was too much a moment ago is not tried again soon
     dry_within_s: float = 20.0  # a buffer that will not last so long counts as about to run dry
+    down_below_s: float = 2.0  # a lighter one when there is no other way; until then the sources may recover
     bola_buffer_s: float = 30.0  # where BOLA means the best one: the player keeps 30 s in the element
 
 
@@ -105,12 +106,9 @@ class RenditionChoice:
 
     def _will_run_dry(self, measured: float, buffered_s: float) -> bool:
         """Whether the current rendition comes more slowly than it is heard, and the buffer will not hide it."""
-        lost_per_s = 1.0 - measured / self._rates[self._current]
-        if lost_per_s <= 0.0:
-            return (
-                buffered_s < self._settings.short_buffer_s / 2 and measured * 0.9 < self._rates[self._current]
-            )
-        return buffered_s / lost_per_s < self._settings.dry_within_s
+        settings = self._settings
+        lost_per_s = 1.0 - 0.9 * measured / self._rates[self._current]
+        return buffered_s <= settings.down_below_s and buffered_s < settings.dry_within_s * lost_per_s
 
     def _next_better(self) -> int:
         better = [(rate, index) for index, rate in enumerate(self._rates) if rate > self._rates[self._current]]

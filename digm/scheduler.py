@@ -365,11 +365,17 @@ class Scheduler:
         return self._situation.chunks.is_complete
 
     def bytes_per_s(self, now: float) -> float | None:
-        """What came from all sources together while something was asked for; None before it is known.
+        """What this listener can count on, for digm.rendition_choice; None before it is known.
 
-        For digm.rendition_choice.
+        What came from all sources together while something was asked for; or what the gateway gives by itself,
+        if that is more: peers that keep silent are no reason for a poorer rendition while it is there.
         """
-        return self._situation.throughput.bytes_per_s(now)
+        situation = self._situation
+        together = situation.throughput.bytes_per_s(now)
+        gateway = situation.gateway
+        if together is None or not situation.can_ask_gateway(now) or gateway.bytes_per_s is None:
+            return together
+        return max(together, gateway.bytes_per_s)
 
     # -- inside
 

@@ -77,6 +77,10 @@ class Situation:
         ready.sort()
         return [source for *_, source in ready]
 
+    def can_ask_gateway(self, now: float) -> bool:
+        """Whether there is a gateway that is neither banned nor resting."""
+        return self.has_gateway and not self.gateway.is_banned and self.gateway.rest.until <= now
+
     def gateway_for(self, chunk: int, now: float, *, is_urgent: bool) -> Source | None:
         """The gateway, if it can be asked now; what is needed at once does not wait behind what is not."""
         gateway = self.gateway

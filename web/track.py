@@ -28,9 +28,6 @@ from web.swarm import Swarm
 
 RENEW_BEFORE_S = 120.0
 RENEW_RETRY_S = 30.0
-DOWN_BELOW_S = (
-    2.0  # a lighter rendition is taken when there is no other way; until then the sources may recover
-)
 
 
 class HeadStartFailed(Exception):
@@ -193,8 +190,7 @@ class TrackStream:
             return
         now = now_s()
         chosen = self._playable[self._choice.choose(scheduler.bytes_per_s(now), buffered_s, now)]
-        is_worse = chosen.bit_rate < self.rendition.bit_rate
-        if chosen is not self.rendition and not (is_worse and buffered_s > DOWN_BELOW_S):
+        if chosen is not self.rendition:
             self.switch(chosen)
 
     def switch(self, rendition: Rendition) -> None:

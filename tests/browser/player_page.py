@@ -198,5 +198,17 @@ def assert_same_sound(heard: Samples, source: Samples, rate: int) -> None:
     around = slice(max(0, first - 3), first + 5)
     raise AssertionError(
         f"{len(wrong)} of {len(heard)} frames differ, first at {first / rate:.4f} s: "
-        f"{heard[around].tolist()} instead of {expected[around].tolist()}"
+        f"{heard[around].tolist()} instead of {expected[around].tolist()}; "
+        f"{_what_follows(heard[first:], source, first)}"
     )
+
+
+def _what_follows(rest: Samples, source: Samples, expected: int) -> str:
+    """Where in the source the sound goes on that should have gone on at `expected`; in words."""
+    if not rest[:64].any():
+        return "silence follows"
+    try:
+        goes_on = place_of(rest, source)
+    except AssertionError:
+        return "what follows is nowhere in the source"
+    return f"the source goes on {goes_on - expected} frames from there"

@@ -46,6 +46,7 @@ async def _listen_among(
                 continue  # silence is no fault until it has happened many times
             async with asyncio.timeout(PATIENCE_S):
                 await peer.left.wait()
+    assert state["stats"]["codec"] == "flac", "the peers talked the player into a poorer rendition"
     start = place_of(heard, samples)
     assert len(heard) >= (seconds - 2) * rate
     assert_same_sound(heard, samples[start:], rate)

@@ -24,7 +24,13 @@ def test_nothing_changes_while_the_line_is_not_measured() -> None:
 
 def test_a_line_that_is_too_slow_brings_the_smaller_one_before_the_sound_stops() -> None:
     choice = RenditionChoice([FLAC, OPUS])
-    assert choice.choose(60_000, 6.0, 0.0) == 1
+    assert choice.choose(60_000, 1.9, 0.0) == 1
+
+
+def test_a_slow_moment_with_enough_buffered_is_forgotten() -> None:
+    choice = RenditionChoice([FLAC, OPUS])
+    assert choice.choose(60_000, 6.0, 0.0) == 0
+    assert choice.choose(1_000_000, 1.0, 1.0) == 0
 
 
 def test_a_long_buffer_rides_out_a_slow_spell() -> None:
@@ -35,11 +41,11 @@ def test_a_long_buffer_rides_out_a_slow_spell() -> None:
 def test_a_slow_spell_that_goes_on_is_believed_as_the_buffer_shrinks() -> None:
     choice = RenditionChoice([FLAC, OPUS])
     chosen, buffered_s = [], 30.0
-    for second in range(60):
+    for second in range(80):
         chosen.append(choice.choose(60_000, buffered_s, float(second)))
         rate = (FLAC, OPUS)[chosen[-1]] / 8
         buffered_s = min(30.0, buffered_s + 60_000 / rate - 1.0)
-        assert buffered_s > 5.0
+        assert buffered_s > 1.0
     assert chosen[-1] == 1
 
 
@@ -64,7 +70,7 @@ def test_up_one_step_at_a_time() -> None:
 
 def test_after_going_down_the_larger_one_is_left_alone_for_a_while() -> None:
     choice = RenditionChoice([FLAC, OPUS])
-    assert choice.choose(60_000, 6.0, 0.0) == 1
+    assert choice.choose(60_000, 1.9, 0.0) == 1
     chosen = listen(choice, 1_000_000, 20.0, begin=1.0)
     assert 0 not in chosen[:28]
     assert chosen[-1] == 0

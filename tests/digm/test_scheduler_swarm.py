@@ -350,3 +350,17 @@ def test_throughput_counts_only_the_time_in_which_something_was_asked_for() -> N
     assert 0.8 * MEGABYTE < rate < 1.1 * MEGABYTE
     listener.run(30)
     assert listener.scheduler.bytes_per_s(listener.now) == rate
+
+
+def test_peers_that_keep_silent_do_not_make_the_line_look_slow() -> None:
+    silent = {f"p{number}": Link(2 * MEGABYTE, silent_after=0.0) for number in range(4)}
+    listener = SimulatedListener({GATEWAY: Link(2 * MEGABYTE), **silent})
+    for peer in silent:
+        listener.connect(peer)
+    listener.play()
+    rates = []
+    for _ in range(60):
+        listener.run(1)
+        rates.append(listener.scheduler.bytes_per_s(listener.now))
+    assert listener.stalls == 0
+    assert min(rate for rate in rates if rate is not None) > MEGABYTE
