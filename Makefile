@@ -27,7 +27,7 @@ lint: .venv/.installed
 	@.venv/bin/lint-imports
 
 .venv/.installed: pyproject.toml requirements.lock
-	@.ci/system-packages python3.11-or-newer
+	@.ci/system-packages python3.11-or-newer c-headers
 	@echo "Setting up Python packages in .venv" >&2
 	@python3 -m venv .venv
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
