@@ -1,24 +1,20 @@
-"""The gateway as an ASGI application: `GET|HEAD /{chunk hash}`, `/{track root}/manifest.json`, its own health.
+"""The gateway as an ASGI application: routes, bodies that nobody asked for, failures, its own health.
 
-It knows no secret: what it serves is ciphertext and signed documents, so anyone may ask, from any page.
-Playlists and HTTP/3 come to the same application later.
+It knows no secret: what it serves is ciphertext and signed documents, so anyone may ask, from any page. What
+there is to serve is in `hub.gateway.content`.
 """
 
 import asyncio
-import gzip
-import hashlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from digm.errors import CallerFault, DigmError, Unavailable
 from digm.ids import is_hex_id
-from hub.gateway.cache import ByteCache
-from hub.gateway.ranges import accepts_gzip, names_etag, parse_range, range_still_applies
+from hub.gateway.content import Content
+from hub.gateway.replies import CORS, METHODS, PREFLIGHT, Reply, failure_reply, json_reply
 from hub.metrics import GATEWAY_BYTES, HTTP_REQUESTS, metrics_text
 from hub.storage.chunk_store import ChunkStore
 
@@ -27,46 +23,10 @@ Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-METHODS = "GET, HEAD, OPTIONS"
-IMMUTABLE = "public, max-age=31536000, immutable"
-CORS = {
-    "access-control-allow-origin": "*",
-    "access-control-expose-headers": "accept-ranges, content-length, content-range, etag",
-    "cross-origin-resource-policy": "cross-origin",
-    "timing-allow-origin": "*",
-    "x-content-type-options": "nosniff",
-}
-PREFLIGHT = {
-    "access-control-allow-methods": METHODS,
-    "access-control-allow-headers": "range, if-range, if-none-match",
-    "access-control-max-age": "86400",
-}
-# A damaged chunk is our disk's fault behind this address, as a bad upstream is: 502. The player asks
-# elsewhere.
-STATUS_BY_CODE = {
-    "not_found": 404,
-    "chunk_not_held": 404,
-    "track_not_held": 404,
-    "chunk_damaged": 502,
-    "manifest_damaged": 502,
-    "range_not_satisfiable": 416,
-    "method_not_allowed": 405,
-    "body_too_slow": 408,
-    "body_too_large": 413,
-}
 # Nothing here wants a body. But an answer that overtakes one is lost when the connection ends with the rest of
 # the body unread, so that a body is read and forgotten, up to this.
 MAX_BODY_BYTES = 16 * 1024 * 1024
 BODY_WITHIN_S = 15.0
-
-
-@dataclass(frozen=True)
-class Reply:
-    """One whole answer."""
-
-    status: int
-    body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
 
 
 class Gateway:
@@ -74,12 +34,12 @@ class Gateway:
 
     Args:
         store: verifies its reads or does not, as it was made.
-        cache_bytes: chunks kept in memory.
+        cache_bytes: chunks and documents kept in memory.
     """
 
     def __init__(self, store: ChunkStore, cache_bytes: int) -> None:
         self._store = store
-        self._cache = ByteCache(cache_bytes)
+        self._content = Content(store, cache_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection event of ASGI 3."""
@@ -96,14 +56,14 @@ class Gateway:
         method, path = scope["method"], scope["path"]
         try:
             await _forget_body(receive)
-            route, reply = await self._route(method, path, headers)
+            route, reply = await self._route(method, path, scope["query_string"].decode("latin-1"), headers)
         except DigmError as error:
-            route, reply = "failure", _failure(error)
+            route, reply = "failure", failure_reply(error)
             if reply.status >= 500:
                 log.error("read_failed", code=error.code, reason=str(error))
         except Exception:
             log.exception("request_crashed", path=path)
-            route, reply = "failure", _failure(DigmError("internal", "Something broke on our side."))
+            route, reply = "failure", failure_reply(DigmError("internal", "Something broke on our side."))
         known = method if method in ("GET", "HEAD", "OPTIONS") else "other"
         HTTP_REQUESTS.labels(route, known, reply.status).inc()
         # An answer without content must not announce a length (RFC 9110 §8.6).
@@ -127,7 +87,7 @@ class Gateway:
         else:
             await sending
 
-    async def _route(self, method: str, path: str, headers: dict[str, str]) -> tuple[str, Reply]:
+    async def _route(self, method: str, path: str, query: str, headers: dict[str, str]) -> tuple[str, Reply]:
         if method == "OPTIONS":
             return "preflight", Reply(204, headers={**PREFLIGHT, "allow": METHODS})
         if method not in ("GET", "HEAD"):
@@ -135,11 +95,14 @@ class Gateway:
         name, _, rest = path.removeprefix("/").partition("/")
         if is_hex_id(name):
             if not rest and not path.endswith("/"):
-                return "chunk", await self._chunk(name, method, headers)
-            if rest == "manifest.json":
-                return "manifest", await self._manifest(name, headers)
+                return "chunk", await self._content.chunk(name, method, headers, query)
+            document = await self._content.document(name, rest, headers)
+            if document is not None:
+                return "manifest" if rest == "manifest.json" else "playlist", document
+        if name == "ipfs":
+            return "block", await self._content.block(rest, method, headers, query)
         if path == "/healthz":
-            return "health", _json(200, {"status": "ok"})
+            return "health", json_reply(200, {"status": "ok"})
         if path == "/readyz":
             return "health", await self._readiness()
         if path == "/metrics":
@@ -148,63 +111,11 @@ class Gateway:
             )
         raise Unavailable("not_found", "Ask for a chunk by its hash, or for a manifest by its track root.")
 
-    async def _chunk(self, name: str, method: str, headers: dict[str, str]) -> Reply:
-        data = await self._cache.get(name, lambda: asyncio.to_thread(self._store.read, name))
-        etag = f'"{name}"'
-        fields = {
-            "accept-ranges": "bytes",
-            "cache-control": IMMUTABLE,
-            "content-type": "application/octet-stream",
-            "etag": etag,
-        }
-        if names_etag(headers.get("if-none-match"), etag):
-            return Reply(304, headers={"etag": etag, "cache-control": IMMUTABLE})
-        asked = headers.get("range") if method == "GET" else None
-        wanted = parse_range(asked, len(data)) if range_still_applies(headers.get("if-range"), etag) else None
-        if wanted is None:
-            return Reply(200, data, fields)
-        fields["content-range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{len(data)}"
-        return Reply(206, data[wanted.start : wanted.stop], fields)
-
-    async def _manifest(self, name: str, headers: dict[str, str]) -> Reply:
-        """Not immutable, unlike a chunk: an artist may correct a title, and the track root stays the same."""
-        data = await asyncio.to_thread(self._store.manifest, name)
-        digest = hashlib.sha256(data).hexdigest()
-        fields = {"cache-control": "no-cache", "content-type": "application/json", "vary": "accept-encoding"}
-        etag = f'"{digest}"'
-        if accepts_gzip(headers.get("accept-encoding")):
-            data = await self._cache.get(
-                f"{digest}.gz", lambda: asyncio.to_thread(gzip.compress, data, 6, mtime=0)
-            )
-            etag = f'"{digest}-gzip"'
-            fields["content-encoding"] = "gzip"
-        fields["etag"] = etag
-        if names_etag(headers.get("if-none-match"), etag):
-            return Reply(304, headers={"etag": etag, "cache-control": "no-cache", "vary": "accept-encoding"})
-        return Reply(200, data, fields)
-
     async def _readiness(self) -> Reply:
         is_readable = await asyncio.to_thread(self._store.data.is_dir)
-        return _json(
+        return json_reply(
             200 if is_readable else 503, {"ready": is_readable, "conditions": {"store_readable": is_readable}}
         )
-
-
-def _json(status: int, body: object) -> Reply:
-    headers = {"content-type": "application/json", "cache-control": "no-store"}
-    return Reply(status, msgspec.json.encode(body), headers)
-
-
-def _failure(error: DigmError) -> Reply:
-    status = STATUS_BY_CODE.get(error.code, 503 if isinstance(error, Unavailable) else 500)
-    reply = _json(status, {"error": {"code": error.code, "message": error.message}})
-    if error.code.startswith("body_"):
-        reply.headers["connection"] = "close"
-    if status == 405:
-        reply.headers["allow"] = METHODS
-    if status == 416:
-        reply.headers["content-range"] = f"bytes */{error.data['size']}"
-    return reply
 
 
 async def _forget_body(receive: Receive) -> None:
