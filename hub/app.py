@@ -12,6 +12,8 @@ from hub.api.failures import failures_middleware
 from hub.api.reasons import reasons
 from hub.api.reports import add_reports
 from hub.api.server import Runner, add_safe_headers
+from hub.api.sources import add_sources
+from hub.bridge.bridge import add_bridge
 from hub.config import Settings
 from hub.granting.links import VaultLinks
 from hub.granting.rate import RateLimit
@@ -60,6 +62,8 @@ def create_app(settings: Settings, static: StaticFiles | None = None) -> web.App
     app.add_routes(operator.routes())
     add_signalling(app, settings)
     add_reports(app)
+    add_bridge(app)
+    add_sources(app)
     app.on_shutdown.append(_close_links)
     app.cleanup_ctx.append(_catalogue_open)
     return app

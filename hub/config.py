@@ -59,6 +59,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(description="Where the seeding peer and the artist process find the hub; unset: this machine."),
     ] = ""
+    gateways: Annotated[
+        tuple[str, ...],
+        Meta(description="URLs of other gateways that hold this hub's tracks, for when its own fails."),
+    ] = ()
+    node_allow: Annotated[
+        tuple[str, ...],
+        Meta(description="Networks in which nodes' gateways are asked although they are not public."),
+    ] = ()
     trusted_proxies: Annotated[
         tuple[str, ...],
         Meta(description="Addresses or networks of reverse proxies whose X-Forwarded-* headers are believed."),
@@ -189,12 +197,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             resolve(name, port)
         for name in ("public_url", "gateway_url", "signal_url"):
             resolve(name, _checked_url(name, getattr(self, name)))
+        resolve("gateways", tuple(_checked_url("gateways", url) for url in self.gateways))
         resolve("hubs", tuple(_checked_url("hubs", url) for url in self.hubs))
         if self.hubs and self.public_url not in self.hubs:
             raise _bad("hubs", "DIGM_PUBLIC_URL, by which the others know this hub, is not among them")
         _check_addresses("turn_host", self.turn_host, ipaddress.ip_address)
         _check_addresses("turn_external_ip", (self.turn_external_ip or "::",), ipaddress.ip_address)
         _check_addresses("turn_allow", self.turn_allow, ipaddress.ip_network)
+        _check_addresses("node_allow", self.node_allow, ipaddress.ip_network)
         _check_ice_urls("stun_urls", self.stun_urls, ("stun:", "stuns:"))
         for name in ("turn_urls", "offer_relay"):
             _check_ice_urls(name, getattr(self, name), ("turn:", "turns:"))

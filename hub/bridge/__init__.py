@@ -1,0 +1,1 @@
+"""The hub's part in the backbone: who holds what, and how well they answer."""

@@ -1,0 +1,109 @@
+"""The bridge as the hub runs it: the directory, the probes that keep it honest, and what this hub holds."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from digm.errors import DigmError
+from digm.ids import to_hex
+from digm.manifest import parse_manifest
+from hub.bridge.directory import Directory, GatewaySource, checked_url
+from hub.bridge.health import Bounded
+from hub.bridge.probes import OWN, Probes
+from hub.bridge.reachable import rules_for
+from hub.services import SERVICES, Services, off_loop
+
+HELD_KNOWN_FOR_S = 5.0
+MOST_HELD = 256
+
+
+class Bridge:
+    """What one hub knows of who holds what."""
+
+    def __init__(self, services: Services) -> None:
+        settings = services.settings
+        self.directory = Directory(verify, settings.gateways)
+        self._services = services
+        self._own_held: Bounded[str, tuple[float, float]] = Bounded(MOST_HELD)
+        self._any_track = ""
+        own = f"{settings.own_url(settings.gateway_port)}" if settings.gateway_port else ""
+        own = own.replace("http://", "https://", 1) if settings.gateway_cert else own
+        self._probes = Probes(self.directory, rules_for(settings), lambda: self._any_track, own)
+
+    async def run(self) -> None:
+        """Keep the directory honest until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._probes.run(), name="probes")
+            tasks.create_task(self._follow_catalogue(), name="catalogue")
+
+    async def gateways_of(self, track_root: str, own_url: str, most: int | None = None) -> list[GatewaySource]:
+        """The gateways of a track, best first; the own one is among them in any case.
+
+        Args:
+            own_url: the own gateway as the asker sees it.
+        """
+        share = await self._own_share(track_root)
+        health = self.directory.health(OWN)
+        own = GatewaySource(own_url, 0.0 if health.is_dead else health.score(share))
+        others = [
+            gateway
+            for gateway in self.directory.gateways_of(track_root, time.time())
+            if gateway.url != checked_url(own_url)
+        ]
+        return sorted([own, *others], key=lambda gateway: -gateway.score)[:most]
+
+    async def _own_share(self, track_root: str) -> float:
+        """Part of a track that lies in the store that hub and gateway share, 0.0 to 1.0."""
+        now = time.monotonic()
+        known_at, share = self._own_held.get(track_root, (0.0, 0.0))
+        if not known_at or now - known_at > HELD_KNOWN_FOR_S:
+            share = await off_loop(self._look, track_root)
+            self._own_held[track_root] = (now, share)
+        return share
+
+    def _look(self, track_root: str) -> float:
+        try:
+            manifest = parse_manifest(self._services.store.manifest(track_root))
+        except DigmError:
+            return 0.0
+        hashes = [to_hex(name) for rendition in manifest.renditions for name in rendition.chunk_hashes]
+        return sum(name in self._services.store for name in hashes) / len(hashes)
+
+    async def _follow_catalogue(self) -> None:
+        """The gateways that the operator names are asked for the newest track."""
+        while True:
+            try:
+                tracks = await self._services.tracks()
+            except DigmError:
+                tracks = []
+            self._any_track = tracks[0].track_root if tracks else ""
+            await asyncio.sleep(HELD_KNOWN_FOR_S)
+
+
+BRIDGE: web.AppKey[Bridge] = web.AppKey("bridge", Bridge)
+
+
+def add_bridge(app: web.Application) -> None:
+    """Make the bridge part of a hub; it runs as long as the hub does."""
+    app[BRIDGE] = Bridge(app[SERVICES])
+
+    async def running(app: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(app[BRIDGE].run(), name="bridge")
+        yield
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    app.cleanup_ctx.append(running)
+
+
+def verify(key: bytes, signature: bytes, message: bytes) -> bool:
+    """Whether an Ed25519 key made a signature."""
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True

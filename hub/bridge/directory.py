@@ -1,0 +1,172 @@
+"""Who holds what: from announcements (gossip), provider records (DHT) and the gateways that the operator names.
+
+All of it is hearsay. What answers well is named first, what stays silent is left out, what has expired is
+dropped; whoever fetches checks every hash. No clock and no socket here: `now_s` (seconds since 1970) is an
+argument, and `hub.bridge.probes` does the asking.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from digm.announcements import Announcement, AnnouncementLedger, parse_announcement
+from digm.errors import CallerFault, PeerFault
+from digm.ids import from_hex, to_hex
+from digm.node_ids import node_of, peer_id
+from digm.signed_document import Verify
+from hub.bridge.health import Bounded, Health
+
+MOST_SOURCES = 20  # named for one track, of each kind
+MOST_HEALTH = 4096
+MOST_PROVIDED = 4096  # tracks
+MOST_PROVIDERS = 20  # of one track
+PROVIDED_FOR_S = 1800.0  # a record of the DHT is believed so long
+# Nothing else may get into a page's Content-Security-Policy, or be asked by this hub.
+_URL = re.compile(
+    r"(?P<origin>https?://(?:[a-z0-9](?:[a-z0-9.-]{0,252})|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?)(?:/[A-Za-z0-9._~-]{1,64}){0,4}"
+)
+
+
+@dataclass(frozen=True)
+class NodeSource:
+    """A node that may be asked for chunks of a track over libp2p."""
+
+    peer_id: str
+    multiaddrs: tuple[str, ...]
+    score: float
+
+
+@dataclass(frozen=True)
+class GatewaySource:
+    """A gateway that may be asked for them over HTTP; `{url}/{chunk hash}` is where."""
+
+    url: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Provider:
+    """What a provider record of the DHT says: this peer holds something of the track."""
+
+    peer_id: str
+    multiaddrs: tuple[str, ...]
+
+
+def checked_url(url: str) -> str | None:
+    """A gateway's URL without a slash at its end; None where it is none that we would pass on."""
+    url = url.rstrip("/")
+    return url if _URL.fullmatch(url) else None
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a URL that `checked_url` let through."""
+    match = _URL.fullmatch(url)
+    assert match is not None
+    return match["origin"]
+
+
+class Directory:
+    """Bounded: a flood of names costs nobody their place among the announcements (digm.announcements).
+
+    Args:
+        verify: checks Ed25519 signatures.
+        known_gateways: that the operator names; they are thought to hold every track.
+    """
+
+    def __init__(self, verify: Verify, known_gateways: Sequence[str] = ()) -> None:
+        self.ledger = AnnouncementLedger()
+        self._verify = verify
+        self._known = [url for url in map(checked_url, known_gateways) if url]
+        self._provided: Bounded[bytes, tuple[float, dict[str, Provider]]] = Bounded(MOST_PROVIDED)
+        self._health: Bounded[str, Health] = Bounded(MOST_HEALTH)
+
+    # -- what is heard
+
+    def heard(self, document: bytes, now_s: float) -> bool:
+        """A message of the topic `digm.audio.v1`.
+
+        Returns:
+            whether it was news: the verdict for gossip, which passes on nothing else.
+        """
+        try:
+            self.ledger.add(parse_announcement(document, now_s, self._verify), now_s)
+        except (PeerFault, CallerFault):
+            return False
+        return True
+
+    def provided(self, track_root: str, providers: Iterable[Provider], now_s: float) -> None:
+        """What a lookup in the DHT found for a track. It takes the place of what an earlier one found."""
+        found: dict[str, Provider] = {}
+        for provider in providers:
+            if len(found) < MOST_PROVIDERS and _is_node(provider.peer_id):
+                found.setdefault(provider.peer_id, provider)
+        self._provided[from_hex(track_root)] = (now_s + PROVIDED_FOR_S, found)
+
+    def reached(self, name: str, latency_s: float, now_s: float) -> None:
+        """A node (by peer id) or a gateway (by URL) answered."""
+        self._health[name] = health = self.health(name)
+        health.answered(latency_s, now_s)
+
+    def not_reached(self, name: str, now_s: float) -> None:
+        """It did not."""
+        self._health[name] = health = self.health(name)
+        health.failed(now_s)
+
+    def health(self, name: str) -> Health:
+        """How a node or a gateway did lately."""
+        return self._health.get(name, Health())
+
+    # -- what is asked
+
+    def nodes_of(self, track_root: str, now_s: float) -> list[NodeSource]:
+        """The nodes that hold something of a track, best first; at most MOST_SOURCES."""
+        found: dict[str, NodeSource] = {}
+        valid_until, providers = self._provided.get(from_hex(track_root), (0.0, {}))
+        for provider in providers.values() if now_s < valid_until else ():
+            # It says that it holds something, not how much.
+            self._add(found, provider.peer_id, provider.multiaddrs, 0.5)
+        for announcement in self.ledger.of_track(from_hex(track_root), now_s):
+            self._add(found, peer_id(announcement.node), announcement.multiaddrs, announcement.share)
+        return sorted(found.values(), key=lambda node: (-node.score, node.peer_id))[:MOST_SOURCES]
+
+    def gateways_of(self, track_root: str, now_s: float) -> list[GatewaySource]:
+        """The gateways that serve something of a track, best first; at most MOST_SOURCES."""
+        shares = dict.fromkeys(self._known, 1.0)
+        for announcement in self.ledger.of_track(from_hex(track_root), now_s):
+            url = checked_url(announcement.gateway_url or "")
+            if url is not None:
+                shares[url] = max(shares.get(url, 0.0), announcement.share)
+        found = [
+            GatewaySource(url, self.health(url).score(share))
+            for url, share in shares.items()
+            if not self.health(url).is_dead
+        ]
+        return sorted(found, key=lambda gateway: (-gateway.score, gateway.url))[:MOST_SOURCES]
+
+    def all_gateways(self, now_s: float) -> dict[str, str]:
+        """Every gateway that is known -> the root of a track that it claims to hold; empty: any track."""
+        found = dict.fromkeys(self._known, "")
+        for announcement in self.announcements(now_s):
+            url = checked_url(announcement.gateway_url or "")
+            if url is not None and len(found) < MOST_HEALTH // 2:
+                found.setdefault(url, to_hex(announcement.track_root))
+        return found
+
+    def announcements(self, now_s: float) -> list[Announcement]:
+        """Everything that is claimed and believed now."""
+        return [claim for node in self.ledger.nodes(now_s) for claim in self.ledger.of_node(node, now_s)]
+
+    def _add(self, found: dict[str, NodeSource], name: str, multiaddrs: tuple[str, ...], share: float) -> None:
+        health = self.health(name)
+        if not health.is_dead:
+            known = found.get(name)
+            addresses = tuple(dict.fromkeys((*multiaddrs, *(known.multiaddrs if known else ()))))
+            found[name] = NodeSource(name, addresses, health.score(share))
+
+
+def _is_node(name: str) -> bool:
+    try:
+        node_of(name)
+    except CallerFault:
+        return False
+    return True
