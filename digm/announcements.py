@@ -5,10 +5,13 @@ announces again before that. `AnnouncementLedger` keeps the latest of each and s
 
 Clocks may be an hour apart (`CLOCK_SKEW_S`). So how long an announcement is believed is counted on the
 receiver's own clock, from the moment it came; its dates only say whether to believe it at all.
+
+A node also announces that it is there: the track root of 32 zero bytes, nothing held, valid for a few minutes.
+That is cheap, so it can be short: a node whose last word of that kind is over is believed nothing more.
 """
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from digm.bitfield import Bitfield
@@ -31,6 +34,8 @@ TOPIC = "digm.audio.v1"
 KIND = "announcement"
 MAX_ANNOUNCEMENT_BYTES = 8192
 MAX_LIFETIME_S = 2 * 3600
+PRESENCE = bytes(32)
+"""The track root under which a node says that it is there."""
 MAX_MULTIADDRS = 8
 MAX_ADDRESS = 256
 MAX_NAME = 64
@@ -214,6 +219,13 @@ class _Node:
     former: list[bytes] = field(default_factory=list)
     tracks: dict[bytes, _Kept] = field(default_factory=dict)
 
+    def believes(self, kept: _Kept, now_s: float) -> bool:
+        """Whether a word of this node counts now: not over, not taken back, and the node itself not gone."""
+        presence = self.tracks.get(PRESENCE)
+        if now_s >= kept.believed_until or (presence and now_s >= presence.believed_until):
+            return False
+        return kept is presence or any(len(held) for held in kept.announcement.held.values())
+
 
 class AnnouncementLedger:
     """The latest announcement of each node and track. Bounded.
@@ -257,27 +269,33 @@ class AnnouncementLedger:
         self._nodes[announcement.node].tracks[announcement.track_root] = kept
         self._bytes += kept.cost - (known.cost if known else 0)
 
+    def present(self, now_s: float) -> list[Announcement]:
+        """The latest word of every node that is there, whatever it is about: who runs it, where it is."""
+        found = []
+        for node in self._nodes.values():
+            believed = [kept.announcement for kept in node.tracks.values() if node.believes(kept, now_s)]
+            if believed:
+                found.append(max(believed, key=lambda announcement: announcement.sequence))
+        return found
+
     def of_track(self, track_root: bytes, now_s: float) -> list[Announcement]:
         """Who claims chunks of a track, in no order; what was taken back or is over is left out."""
-        found = (node.tracks.get(track_root) for node in self._nodes.values())
-        return [kept.announcement for kept in found if kept and _is_believed(kept, now_s)]
+        found = ((node, node.tracks.get(track_root)) for node in self._nodes.values())
+        return [kept.announcement for node, kept in found if kept and node.believes(kept, now_s)]
 
     def of_node(self, node: bytes, now_s: float) -> list[Announcement]:
         """What a node claims to hold."""
         known = self._nodes.get(node)
-        tracks = known.tracks.values() if known else ()
-        return [kept.announcement for kept in tracks if _is_believed(kept, now_s)]
+        if known is None:
+            return []
+        believed = [kept.announcement for kept in known.tracks.values() if known.believes(kept, now_s)]
+        return [announcement for announcement in believed if announcement.held]
 
     def claim(self, node: bytes, track_root: bytes, now_s: float) -> Announcement | None:
         """What a node claims of a track; None where it claims nothing."""
-        kept = self._nodes[node].tracks.get(track_root) if node in self._nodes else None
-        return kept.announcement if kept and _is_believed(kept, now_s) else None
-
-    def nodes(self, now_s: float) -> Iterator[bytes]:
-        """The nodes that claim to hold something."""
-        for name, node in list(self._nodes.items()):
-            if any(_is_believed(kept, now_s) for kept in node.tracks.values()):
-                yield name
+        known = self._nodes.get(node)
+        kept = known.tracks.get(track_root) if known else None
+        return kept.announcement if known and kept and known.believes(kept, now_s) else None
 
     def sweep(self, now_s: float) -> None:
         """Forget what could not be replayed any more either."""
@@ -321,10 +339,6 @@ def _check_instance(node: _Node, announcement: Announcement) -> None:
         raise _two_nodes()
     node.former = [*node.former, node.instance][-AnnouncementLedger._FORMER_INSTANCES :]
     node.instance, node.instance_since = announcement.instance, announcement.issued_at
-
-
-def _is_believed(kept: _Kept, now_s: float) -> bool:
-    return now_s < kept.believed_until and any(len(held) for held in kept.announcement.held.values())
 
 
 def _two_nodes() -> PeerFault:

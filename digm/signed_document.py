@@ -32,11 +32,13 @@ def encode_signed(kind: str, members: Mapping[str, Any], sign: Sign, most_bytes:
 
     Args:
         kind: what it is called in errors, such as `pin_order`.
-        members: what it says, `digm` and `signature` apart.
+        members: what it says, `digm`, `kind` and `signature` apart.
     Raises:
         CallerFault: `<kind>_too_large`.
     """
-    unsigned = json.dumps({"digm": VERSION, **members}, ensure_ascii=False, separators=(",", ":")).encode()
+    unsigned = json.dumps(
+        {"digm": VERSION, "kind": kind, **members}, ensure_ascii=False, separators=(",", ":")
+    ).encode()
     document = unsigned[:-1] + _OPENS + sign(signed_message(kind, unsigned)).hex().encode() + _CLOSES
     if len(document) > most_bytes:
         raise CallerFault(f"{kind}_too_large", f"{_called(kind)} of {len(document)} bytes is too large.")
@@ -61,10 +63,23 @@ def open_signed(
     reader = JsonReader.parse(document, kind)
     if reader.integer("digm", 0, 1 << 31) != VERSION:
         raise PeerFault(f"{kind}_version", f"{_called(kind)} has a newer format than this program reads.")
+    if reader.value("kind") != kind:
+        reader.refuse("kind", f"{kind!r}")
     key = reader.hash(signer)
     if not verify(key, signature, signed_message(kind, unsigned)):
         raise PeerFault(f"{kind}_forged", f"{_called(kind)} is not signed by the key that it names.")
     return reader, key
+
+
+def kind_of(document: bytes, most_bytes: int) -> str:
+    """What a message on the topic says that it is; nothing else of it is looked at.
+
+    Raises:
+        PeerFault: `message_too_large`, `message_not_json`, `message_field`.
+    """
+    if len(document) > most_bytes:
+        raise PeerFault("message_too_large", f"A message on the topic is at most {most_bytes} bytes.")
+    return JsonReader.parse(document, "message").text("kind", 32)
 
 
 def check_times(kind: str, issued_at: int, valid_until: int, now_s: float) -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from digm.announcements import (
     MAX_ANNOUNCEMENT_BYTES,
     MAX_LIFETIME_S,
+    PRESENCE,
     Announcement,
     AnnouncementLedger,
     encode_announcement,
@@ -15,7 +16,7 @@ from digm.announcements import (
 from digm.bitfield import Bitfield
 from digm.errors import CallerFault, DigmError, PeerFault
 from digm.node_ids import node_of, peer_id
-from digm.signed_document import signed_message
+from digm.signed_document import kind_of, signed_message
 from tests.digm.signers import Signer, verify
 
 NODE = Signer("node")
@@ -129,6 +130,7 @@ def test_garbage_is_refused_by_name(garbage):
     "members",
     [
         {"digm": "1"},
+        {"kind": "pin_order"},
         {"node": "00"},
         {"instance": "AA" * 16},
         {"held": [{"rendition": 0, "chunks": 9, "bitfield": "AA=="}]},
@@ -159,7 +161,7 @@ def test_an_announcement_of_a_newer_version_is_refused_by_name():
 
 
 def test_a_signature_of_another_kind_of_document_is_none_of_this_one():
-    unsigned = json.dumps({"digm": 1, "node": NODE.public.hex()}).encode()
+    unsigned = json.dumps({"digm": 1, "kind": "announcement", "node": NODE.public.hex()}).encode()
     signature = NODE.sign(signed_message("pin_order", unsigned)).hex()
     document = unsigned[:-1] + f',"signature":"{signature}"}}'.encode()
     assert refusal(lambda: parse_announcement(document, NOW, verify)) == "announcement_forged"
@@ -183,7 +185,7 @@ def test_an_announcement_is_believed_for_its_lifetime_on_our_own_clock():
     ledger.add(announced(issued_at=NOW - HOUR, valid_until=NOW + 60), NOW)
     assert ledger.of_track(bytes(range(32)), NOW + HOUR + 59)
     assert not ledger.of_track(bytes(range(32)), NOW + HOUR + 60)
-    assert not list(ledger.nodes(NOW + HOUR + 60))
+    assert not ledger.present(NOW + HOUR + 60)
 
 
 def test_what_is_over_cannot_be_replayed_before_its_dates_make_that_impossible():
@@ -229,6 +231,25 @@ def test_two_nodes_with_one_identity_are_noticed(second):
     ledger.add(announced(), NOW)
     ledger.add(announced(instance=b"b" * 16, sequence=8, issued_at=NOW + 5), NOW + 5)
     assert refusal(lambda: ledger.add(announced(**second), NOW + 9)) == "announcement_two_nodes"
+
+
+def test_a_node_that_stops_saying_that_it_is_there_is_believed_nothing_more():
+    ledger, track_root = AnnouncementLedger(), bytes(range(32))
+    ledger.add(announced(), NOW)
+    there = {"track_root": PRESENCE, "held": {}}
+    ledger.add(announced(**there, sequence=8, valid_until=NOW + 180), NOW)
+    assert ledger.of_track(track_root, NOW + 179)
+    assert not ledger.of_track(track_root, NOW + 180)
+    assert not ledger.present(NOW + 180)
+    ledger.add(announced(**there, sequence=9, issued_at=NOW + 200, valid_until=NOW + 380), NOW + 200)
+    assert [said.sequence for said in ledger.present(NOW + 200)] == [9]
+    assert [said.track_root for said in ledger.of_node(NODE.public, NOW + 200)] == [track_root]
+
+
+def test_what_a_message_is_can_be_told_before_it_is_believed():
+    assert kind_of(raw(), MAX_ANNOUNCEMENT_BYTES) == "announcement"
+    for wrong, code in ((b"[", "not_json"), (b"{}", "field"), (b" " * 9000, "too_large")):
+        assert refusal(lambda wrong=wrong: kind_of(wrong, MAX_ANNOUNCEMENT_BYTES)) == f"message_{code}"
 
 
 def test_a_flood_of_names_fills_the_ledger_and_pushes_nobody_out():
