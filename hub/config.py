@@ -174,6 +174,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 256 * 1024 * 1024
     gateway_cert: Annotated[Path | None, Meta(description="TLS certificate chain of the gateway (PEM).")] = None
     gateway_key: Annotated[Path | None, Meta(description="TLS private key of the gateway (PEM).")] = None
+    gateway_tls_port: Annotated[
+        Port,
+        Meta(
+            description="Another port of the gateway with TLS, TCP and UDP (HTTP/3); -1: none. Without a "
+            "certificate it makes itself one."
+        ),
+    ] = -1
+    gateway_workers: Annotated[
+        int, Meta(ge=1, le=64, description="Processes that the gateway runs, each with sockets of its own.")
+    ] = 1
     log_level: Annotated[str, Meta(description="debug, info, warning or error.")] = "info"
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ import aiohttp
 
 from digm.errors import CallerFault, Unavailable
 from hub.config import FOLLOWERS, Settings, variable_of
-from hub.gateway.server import bind
+from hub.gateway.sockets import bind
 from hub.pages.static import StaticFiles
 from hub.relay.wanted import own_turn_urls, relay_is_wanted
 from hub.supervision import Child, check_writable, stop_all

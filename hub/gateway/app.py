@@ -35,10 +35,12 @@ class Gateway:
     Args:
         store: verifies its reads or does not, as it was made.
         cache_bytes: chunks and documents kept in memory.
+        alt_svc: sent with what goes over TLS, to tell of HTTP/3 (RFC 7838).
     """
 
-    def __init__(self, store: ChunkStore, cache_bytes: int) -> None:
+    def __init__(self, store: ChunkStore, cache_bytes: int, alt_svc: str | None = None) -> None:
         self._store = store
+        self._alt_svc = {"alt-svc": alt_svc} if alt_svc else {}
         self._content = Content(store, cache_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,8 +71,10 @@ class Gateway:
         # An answer without content must not announce a length (RFC 9110 §8.6).
         length = {} if reply.status in (204, 304) else {"content-length": str(len(reply.body))}
         fields = {**CORS, **length, **reply.headers}
-        if scope["http_version"] == "2":
-            fields.pop("connection", None)  # RFC 9113 §8.2.2
+        if scope["http_version"] in ("2", "3"):
+            fields.pop("connection", None)  # RFC 9113 §8.2.2, RFC 9114 §4.2
+        if scope["scheme"] == "https":
+            fields.update(self._alt_svc)
         await send(
             {
                 "type": "http.response.start",

@@ -1,9 +1,11 @@
-"""The gateway's process: the application on Hypercorn, HTTP/1.1 and HTTP/2 (with TLS by ALPN, without by prior
-knowledge, RFC 9113 §3.3)."""
+"""The gateway's process: the application on Hypercorn (HTTP/1.1 and HTTP/2, with TLS by ALPN, without by prior
+knowledge, RFC 9113 §3.3) and on aioquic (HTTP/3)."""
 
 import asyncio
 import logging
 import socket
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
 from hypercorn.asyncio import serve as serve_hypercorn
@@ -12,23 +14,30 @@ from hypercorn.config import Config
 from digm.errors import CallerFault
 from hub.config import Settings
 from hub.gateway.app import Gateway
+from hub.gateway.certificate import certificate_files
 from hub.gateway.http2 import forget_late_bodies
-from hub.lifecycle import cannot_listen
+from hub.gateway.quic import BoundedQuicServer, quic_configuration
+from hub.gateway.sockets import BACKLOG, GatewaySockets, bind_for_workers
+from hub.gateway.workers import supervise
 from hub.storage.chunk_store import ChunkStore
 
 log = structlog.get_logger()
 DRAIN_S = 3.0
-BACKLOG = 512
+ALT_SVC_LIFETIME_S = 86_400
 
 
-def hypercorn_config(settings: Settings, listening: socket.socket) -> Config:
+def hypercorn_config(sockets: GatewaySockets, files: tuple[Path, Path] | None) -> Config:
     """Hypercorn's settings, where its defaults would hurt.
+
+    Args:
+        files: certificate chain and key for `sockets.tls`.
 
     Raises:
         CallerFault: `bad_certificate`.
     """
     config = Config()
-    config.bind = [f"fd://{listening.detach()}"]
+    plain, tls = _handed_over(sockets.plain), _handed_over(sockets.tls)
+    config.bind, config.insecure_bind = (tls, plain) if tls else (plain, [])
     config.errorlog = logging.getLogger("hypercorn.error")
     config.backlog = BACKLOG
     # At the default of 1000 requests Hypercorn cuts an HTTP/2 connection in the middle of other answers.
@@ -45,8 +54,8 @@ def hypercorn_config(settings: Settings, listening: socket.socket) -> Config:
     config.graceful_timeout = DRAIN_S
     config.shutdown_timeout = DRAIN_S
     config.include_server_header = False
-    if settings.gateway_cert and settings.gateway_key:
-        config.certfile, config.keyfile = str(settings.gateway_cert), str(settings.gateway_key)
+    if tls and files:
+        config.certfile, config.keyfile = map(str, files)
         try:
             config.create_ssl_context()
         except OSError as error:  # ssl.SSLError is one
@@ -56,35 +65,68 @@ def hypercorn_config(settings: Settings, listening: socket.socket) -> Config:
     return config
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening TCP socket.
-
-    Raises:
-        CallerFault: `port_in_use`, `cannot_listen`.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listening.bind((host, port))
-        listening.listen(BACKLOG)
-    except OSError as error:
-        listening.close()
-        raise cannot_listen(host, port, error) from error
-    return listening
+def _handed_over(item: socket.socket | None) -> list[str]:
+    return [f"fd://{item.detach()}"] if item else []
 
 
-async def serve(settings: Settings, stop: asyncio.Event, listening: socket.socket | None = None) -> None:
+async def serve(
+    settings: Settings,
+    stop: asyncio.Event,
+    listening: socket.socket | None = None,
+    sockets: GatewaySockets | None = None,
+) -> None:
     """Run the gateway until `stop` is set, then let running answers finish.
 
     Args:
-        listening: a socket that is bound already (tests); else one is made from the settings.
+        listening: a TCP socket that is bound already (tests).
+        sockets: those of this worker; else they are made from the settings, and so are the workers.
+    Raises:
+        CallerFault: `port_in_use`, `cannot_listen`, `bad_certificate`.
     """
+    if listening is not None:
+        is_tls = settings.gateway_cert is not None
+        sockets = GatewaySockets(None if is_tls else listening, listening if is_tls else None, None)
+    elif sockets is None and settings.gateway_workers > 1:
+        await supervise(settings, stop)
+        return
+    elif sockets is None:
+        [sockets] = bind_for_workers(settings)
+    await _serve_alone(settings, stop, sockets)
+
+
+async def _serve_alone(settings: Settings, stop: asyncio.Event, sockets: GatewaySockets) -> None:
     forget_late_bodies()
-    gateway = Gateway(ChunkStore(settings.data, settings.verify_reads), settings.gateway_cache_bytes)
-    listening = listening or bind(settings.host, settings.gateway_port)
-    port = listening.getsockname()[1]
-    config = hypercorn_config(settings, listening)
-    log.info("gateway_listening", host=settings.host, port=port, tls=config.ssl_enabled)
-    await serve_hypercorn(gateway, config, shutdown_trigger=stop.wait, mode="asgi")  # type: ignore[arg-type]
+    files = certificate_files(settings)
+    quic_port = sockets.quic.getsockname()[1] if sockets.quic else None
+    store = ChunkStore(settings.data, settings.verify_reads)
+    gateway = Gateway(store, settings.gateway_cache_bytes, _alt_svc(settings, quic_port))
+    ports = [item.getsockname()[1] if item else None for item in (sockets.plain, sockets.tls)]
+    log.info("gateway_listening", host=settings.host, port=ports[0], tls_port=ports[1], quic_port=quic_port)
+    quic = await _start_quic(gateway, sockets.quic, files)
+    config = hypercorn_config(sockets, files)
+    try:
+        await serve_hypercorn(gateway, config, shutdown_trigger=stop.wait, mode="asgi")  # type: ignore[arg-type]
+    finally:
+        if quic is not None:
+            await quic.drain(DRAIN_S)
+
+
+async def _start_quic(
+    gateway: Gateway, listening: socket.socket | None, files: tuple[Path, Path] | None
+) -> BoundedQuicServer | None:
+    if listening is None or files is None:
+        return None
+    configuration = quic_configuration(*files)
+    _, server = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: BoundedQuicServer(gateway, configuration), sock=listening
+    )
+    return server
+
+
+def _alt_svc(settings: Settings, quic_port: int | None) -> str | None:
+    """What tells clients of HTTP/3 (RFC 7838): the port that they see, which may be another than ours."""
+    if quic_port is None:
+        return None
+    public = urlsplit(settings.gateway_url or "")
+    port = (public.port or 443) if public.scheme == "https" else quic_port
+    return f'h3=":{port}"; ma={ALT_SVC_LIFETIME_S}'

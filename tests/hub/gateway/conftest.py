@@ -9,7 +9,8 @@ import aiohttp
 import pytest
 
 from hub.config import Settings
-from hub.gateway.server import bind, serve
+from hub.gateway.server import serve
+from hub.gateway.sockets import bind
 from tests.hub.house import Published, publish_track
 
 

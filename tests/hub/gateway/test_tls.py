@@ -14,7 +14,8 @@ from cryptography.x509.oid import NameOID
 
 from digm.errors import CallerFault
 from hub.config import Settings
-from hub.gateway.server import bind, serve
+from hub.gateway.server import serve
+from hub.gateway.sockets import bind
 from hub.storage.chunk_store import ChunkStore
 from tests.hub.house import publish_track
 

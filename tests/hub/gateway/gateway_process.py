@@ -1,0 +1,82 @@
+"""A gateway as its operator starts it: `digm gateway` in a process of its own, on free ports."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.browser.stack import free_ports
+
+READY_WITHIN_S = 30.0
+STOP_WITHIN_S = 12.0
+
+
+@dataclass
+class GatewayProcess:
+    """`port` speaks plain HTTP, `tls_port` TLS and QUIC with a certificate that the gateway made."""
+
+    data: Path
+    settings: dict[str, str] = field(default_factory=dict)
+    port: int = 0
+    tls_port: int = 0
+
+    def __enter__(self) -> "GatewayProcess":
+        self.port, self.tls_port = free_ports(2)
+        environment = {
+            **os.environ,
+            "DIGM_DATA": str(self.data),
+            "DIGM_GATEWAY_PORT": str(self.port),
+            "DIGM_GATEWAY_TLS_PORT": str(self.tls_port),
+            **self.settings,
+        }
+        self._log = (self.data / "gateway.log").open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "hub.cli", "gateway"], env=environment, stdout=self._log, stderr=self._log
+        )
+        self._wait_until_ready()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(STOP_WITHIN_S)
+        finally:
+            self.process.kill()
+            self._log.close()
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + READY_WITHIN_S
+        while time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5):
+                    return
+            except (urllib.error.URLError, OSError):
+                assert self.process.poll() is None, self.log
+                time.sleep(0.05)
+        raise AssertionError(f"not ready: {self.log}")
+
+    @property
+    def log(self) -> str:
+        return (self.data / "gateway.log").read_text()
+
+    @property
+    def certificate(self) -> Path:
+        return self.data / "gateway-cert.pem"
+
+    def worker_pids(self) -> list[int]:
+        """The supervisor's children; the process itself where there is no supervisor."""
+        task = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in task.read_text().split()] or [self.process.pid]
+
+    def resident_bytes(self) -> int:
+        """Memory of all workers."""
+        total = 0
+        for pid in self.worker_pids():
+            status = Path(f"/proc/{pid}/status").read_text()
+            total += int(status.partition("VmRSS:")[2].split()[0]) * 1024
+        return total
