@@ -11,7 +11,7 @@ That is cheap, so it can be short: a node whose last word of that kind is over i
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from digm.bitfield import Bitfield
@@ -282,6 +282,10 @@ class AnnouncementLedger:
         """Who claims chunks of a track, in no order; what was taken back or is over is left out."""
         found = ((node, node.tracks.get(track_root)) for node in self._nodes.values())
         return [kept.announcement for node, kept in found if kept and node.believes(kept, now_s)]
+
+    def nodes(self, now_s: float) -> Iterator[bytes]:
+        """The keys of the nodes that are there."""
+        return (announcement.node for announcement in self.present(now_s))
 
     def of_node(self, node: bytes, now_s: float) -> list[Announcement]:
         """What a node claims to hold."""
