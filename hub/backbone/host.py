@@ -1,0 +1,356 @@
+"""The libp2p host of one node (trio side): built hardened, run until cancelled; hub.backbone.backbone calls it.
+
+TCP and WebSocket, noise only, yamux only; Kademlia as a server; GossipSub on one topic.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+import trio
+from libp2p import new_host
+from libp2p.abc import IHost, INetStream
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
+from libp2p.custom_types import TProtocol
+from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
+from libp2p.network.config import ConnectionConfig
+from libp2p.peer.id import ID
+from libp2p.peer.peerinfo import PeerInfo as LibraryPeerInfo
+from libp2p.peer.peerinfo import info_from_p2p_addr
+from libp2p.pubsub.gossipsub import PROTOCOL_ID as MESHSUB_1_0
+from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11 as MESHSUB_1_1
+from libp2p.pubsub.gossipsub import GossipSub
+from libp2p.pubsub.pb import rpc_pb2
+from libp2p.pubsub.pubsub import Pubsub
+from libp2p.pubsub.score import ScoreParams, TopicScoreParams
+from libp2p.rcmgr.manager import ResourceLimits, ResourceManager
+from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
+from libp2p.security.noise.transport import Transport as NoiseTransport
+from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
+from libp2p.tools.anyio_service import background_trio_service
+from multiaddr import Multiaddr  # type: ignore[import-untyped]
+
+from digm.backbone_messages import MAX_GOSSIP_BYTES, TOPIC
+from digm.errors import DigmError, Unavailable
+from hub.backbone.hardening import (
+    Admission,
+    GossipGuard,
+    KadGuard,
+    bounded_yamux,
+    guard_streams,
+    guard_tasks,
+    lengthen_queues,
+    stop_auto_connecting,
+)
+from hub.backbone.model import PeerAddress, PeerInfo
+from hub.backbone.providers import find_providers
+from hub.backbone.settings import BackboneSettings
+from hub.backbone.streams import FrameStream, peer_of, reset
+
+log = structlog.get_logger()
+Verdict = Callable[[str, bytes], Awaitable[bool]]
+StreamHandler = Callable[[FrameStream, str], Awaitable[None]]
+QUEUED_RPCS = 1_024
+MOST_TASKS = 8_192
+HANG_UP_WITHIN_S = 2.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """A protocol that strangers may speak here."""
+
+    handler: StreamHandler
+    most_bytes: int
+    timeout_s: float
+    parallel: int
+
+
+class BackboneHost:
+    """Everything of libp2p that lives from one start to one stop.
+
+    Args:
+        secret: Ed25519 seed.
+        verdict: of a gossip message: `(author's peer id, payload)`; only what it calls valid is passed on.
+    """
+
+    def __init__(self, secret: bytes, settings: BackboneSettings, verdict: Verdict) -> None:
+        # Its warnings are a stranger's to cause, as many as it likes; what matters is logged here.
+        logging.getLogger("libp2p").setLevel(logging.CRITICAL)
+        self._settings = settings
+        self._verdict = verdict
+        key_pair = create_new_key_pair(secret)
+        noise = NoiseTransport(key_pair, noise_privkey=create_noise_key_pair().private_key)
+        self.host: IHost = new_host(
+            key_pair=key_pair,
+            sec_opt={TProtocol(NOISE): noise},
+            muxer_opt={TProtocol(YAMUX): bounded_yamux(settings)},
+            listen_addrs=[Multiaddr(address) for address in settings.listen],
+            announce_addrs=[Multiaddr(address) for address in settings.announce] or None,
+            negotiate_timeout=int(settings.negotiate_timeout_s),
+            connection_config=_connections(settings),
+            resource_manager=_resources(settings),
+            disable_identify_address_discovery=True,
+        )
+        self.network: Any = self.host.get_network()
+        lengthen_queues(QUEUED_RPCS)
+        self.router = _gossip()
+        self.pubsub = Pubsub(
+            self.host,
+            self.router,
+            max_inbound_rpc_size=16 * MAX_GOSSIP_BYTES,
+            max_subscriptions_per_rpc=64,
+            max_subscriptions_per_peer=8,
+            allowed_topics={TOPIC},
+            validation_timeout=settings.verdict_timeout_s,
+            max_concurrent_validator_count=64,
+        )
+        self.dht = KadDHT(self.host, DHTMode.SERVER, strict_validation=True)
+        guard_streams(self.network)
+        stop_auto_connecting(self.network)
+        self._gossip_guard = GossipGuard(self.pubsub, self.router, settings, TOPIC)
+        KadGuard(self.host, self.dht, settings)
+        self._admission = Admission(self.network, settings)
+        self.pubsub.set_topic_validator(TOPIC, self._validate, True)
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Until cancelled. Calls `ready` once it listens."""
+        async with AsyncExitStack() as stack:
+            tasks = await stack.enter_async_context(trio.open_nursery())
+            stack.callback(tasks.cancel_scope.cancel)
+            await stack.enter_async_context(self.host.run(listen_addrs=[]))
+            guard_tasks(self.network, tasks, MOST_TASKS)
+            for service in (self.pubsub, self.router, self.dht):
+                await stack.enter_async_context(background_trio_service(service))
+            guard_tasks(self.pubsub, tasks, MOST_TASKS)
+            stack.push_async_callback(self._hang_up)
+            for service in (self.network, self.pubsub, self.router, self.dht):
+                tasks.start_soon(_watch, service)
+            await self.pubsub.wait_until_ready()
+            subscription = await self.pubsub.subscribe(TOPIC)
+            for address in self._settings.listen:
+                if not await self.network.listen(Multiaddr(address)):
+                    raise Unavailable(
+                        "address_in_use", f"The node cannot listen on {address}: taken, or not ours."
+                    )
+            tasks.start_soon(self._keep_in_touch)
+            ready()
+            while True:  # what is heard was given to the verdict already
+                await subscription.get()
+
+    def multiaddrs(self) -> list[str]:
+        """Where others reach us, each with /p2p/ and our id."""
+        return [str(address) for address in self.host.get_addrs()]
+
+    def peers(self) -> list[PeerInfo]:
+        """Who is connected now."""
+        connected = []
+        for peer, connections in self.network.get_connections_map().items():
+            muxed = connections[0].muxed_conn
+            remote = muxed.get_remote_address()
+            connected.append(
+                PeerInfo(str(peer), f"{remote[0]}:{remote[1]}" if remote else "", muxed.rtt() * 1_000 or None)
+            )
+        return connected
+
+    # -- calls
+
+    async def connect(self, multiaddr: str) -> str:
+        """Call a node by an address with /p2p/; returns its id. Raises Unavailable `peer_unreachable`."""
+        info = info_from_p2p_addr(Multiaddr(multiaddr))
+        await self._reach(info)
+        await self.dht.add_peer(info.peer_id)
+        return str(info.peer_id)
+
+    async def introduce(self, address: PeerAddress) -> None:
+        """Remember where a node is, so that a request can call it."""
+        info = _library_info(address)
+        if info.addrs:
+            self.host.get_peerstore().add_addrs(info.peer_id, info.addrs, 3_600)
+
+    async def disconnect(self, peer: str) -> None:
+        """Hang up."""
+        await self.host.disconnect(ID.from_string(peer))
+
+    async def refresh(self) -> None:
+        """Learn the neighbourhood anew; the library itself does so every ten minutes."""
+        for peer in self.host.get_connected_peers():
+            await self.dht.add_peer(peer)
+        await self.dht.refresh_routing_table()
+
+    async def publish(self, payload: bytes) -> None:
+        """Gossip."""
+        await self.pubsub.publish(TOPIC, payload)
+
+    async def provide(self, key: bytes) -> bool:
+        """Tell the nodes nearest to a key that we have it; False when nobody took it."""
+        return bool(await self.dht.provider_store.provide(key))
+
+    async def find_providers(self, key: bytes, most: int) -> list[PeerAddress]:
+        """Who has it, alive and not us."""
+        return await find_providers(self.host, self.dht, key, most, self._settings.provider_check_timeout_s)
+
+    async def open(self, peer: str, protocol: str, most_bytes: int) -> FrameStream:
+        """A new stream. Raises Unavailable `peer_unreachable`, `protocol_unknown`."""
+        target = ID.from_string(peer)
+        try:
+            if not self.network.get_connections(target):
+                await self._reach(LibraryPeerInfo(target, self.host.get_peerstore().addrs(target)))
+            stream = await self.host.new_stream(target, [TProtocol(protocol)])
+        except DigmError:
+            raise
+        except Exception as error:
+            raise Unavailable("peer_unreachable", f"The node cannot be asked: {error!r:.120}.") from error
+        return FrameStream(stream, most_bytes)
+
+    def serve(self, protocol: str, served: Served) -> None:
+        """Let strangers open streams of a protocol: so many at once, each for so long."""
+        places = trio.CapacityLimiter(served.parallel)
+
+        async def handle(stream: INetStream) -> None:
+            try:
+                places.acquire_on_behalf_of_nowait(stream)
+            except trio.WouldBlock:
+                await reset(stream)
+                return
+            try:
+                with trio.move_on_after(served.timeout_s) as scope:
+                    async with FrameStream(stream, served.most_bytes) as frames:
+                        await served.handler(frames, peer_of(stream))
+                if scope.cancelled_caught:
+                    log.info("stream_timed_out", protocol=protocol, peer_id=peer_of(stream))
+            except DigmError as error:
+                log.info("stream_refused", protocol=protocol, peer_id=peer_of(stream), code=error.code)
+            finally:
+                places.release_on_behalf_of(stream)
+
+        self.host.set_stream_handler(TProtocol(protocol), handle)
+
+    # -- inside
+
+    async def _hang_up(self) -> None:
+        """Close every connection, although we are being cancelled: the library would leave the sockets open."""
+        with trio.move_on_after(HANG_UP_WITHIN_S) as scope:
+            scope.shield = True
+            async with trio.open_nursery() as nursery:
+                for connection in self.network.get_connections():
+                    nursery.start_soon(_close, connection)
+
+    async def _validate(self, forwarder: ID, message: rpc_pb2.Message) -> bool:
+        if len(message.data) > MAX_GOSSIP_BYTES:
+            return False
+        try:
+            return await self._verdict(str(ID(message.from_id)), message.data)
+        except Exception as error:
+            log.warning("gossip_verdict_failed", error=f"{error!r:.200}")
+            return False
+
+    async def _reach(self, info: LibraryPeerInfo) -> None:
+        try:
+            with trio.fail_after(self._settings.connect_timeout_s):
+                await self.host.connect(info)
+        except Exception as error:
+            raise Unavailable("peer_unreachable", f"The node does not answer: {error!r:.120}.") from error
+
+    async def _keep_in_touch(self) -> None:
+        """While nobody is connected, call the bootstrap nodes; then learn who else there is."""
+        known = 0
+        while True:
+            if not self.host.get_connected_peers():
+                for address in self._settings.bootstrap:
+                    try:
+                        await self.connect(address)
+                    except DigmError as error:
+                        log.info("bootstrap_unreachable", code=error.code)
+            now = len(self.host.get_connected_peers())
+            if now != known and now:
+                known = now
+                await self._try_refresh()
+            await trio.sleep(self._settings.bootstrap_every_s)
+
+    async def _try_refresh(self) -> None:
+        try:
+            with trio.move_on_after(self._settings.call_timeout_s):
+                await self.refresh()
+        except Exception as error:
+            log.info("refresh_failed", error=f"{error!r:.120}")
+
+
+async def _watch(service: Any) -> None:
+    """A part that ends while the host runs is a crash: the supervisor starts all of it again."""
+    await service.manager.wait_finished()
+    raise RuntimeError(f"{type(service).__name__} ended by itself")
+
+
+async def _close(connection: Any) -> None:
+    try:
+        await connection.close()
+    except Exception as error:  # it was going down anyway
+        _ = error
+
+
+def _connections(settings: BackboneSettings) -> ConnectionConfig:
+    return ConnectionConfig(
+        max_connections=settings.most_connections,
+        high_watermark=settings.most_connections - 16,
+        low_watermark=0,
+        min_connections=0,
+        max_connections_per_peer=settings.most_connections_per_peer,
+        inbound_upgrade_timeout=settings.handshake_timeout_s,
+        inbound_stream_protocol_negotiation_timeout=settings.negotiate_timeout_s,
+        outbound_stream_protocol_negotiation_timeout=settings.negotiate_timeout_s,
+        dial_timeout=settings.connect_timeout_s,
+    )
+
+
+def _resources(settings: BackboneSettings) -> ResourceManager:
+    # Circuit breaker off: five failures that a stranger causes would shut everybody out for a minute.
+    return ResourceManager(
+        limits=ResourceLimits(
+            max_connections=2 * settings.most_connections,
+            max_streams=settings.most_connections * settings.most_streams_per_connection,
+        ),
+        enable_circuit_breaker=False,
+        enable_graceful_degradation=False,
+        enable_memory_limits=False,
+        enable_metrics=False,
+        enable_rate_limiting=False,
+    )
+
+
+def _gossip() -> GossipSub:
+    return GossipSub(
+        protocols=[MESHSUB_1_1, MESHSUB_1_0],
+        degree=6,
+        degree_low=4,
+        degree_high=12,
+        heartbeat_interval=1,
+        adaptive_gossip_enabled=False,
+        eclipse_protection_enabled=False,  # it prunes neighbours of one network: three nodes of one operator
+        max_messages_per_topic_per_second=200.0,
+        do_px=False,
+        score_params=ScoreParams(
+            p2_first_message_deliveries=TopicScoreParams(weight=1.0, cap=20.0, decay=0.98),
+            p4_invalid_messages=TopicScoreParams(weight=10.0, cap=100.0, decay=0.98),
+            p5_behavior_penalty_weight=1.0,
+            p5_behavior_penalty_decay=0.98,
+            p5_behavior_penalty_threshold=5.0,
+            publish_threshold=-50.0,
+            gossip_threshold=-20.0,
+            graylist_threshold=-100.0,
+            accept_px_threshold=1e9,
+        ),
+    )
+
+
+def _library_info(address: PeerAddress) -> LibraryPeerInfo:
+    addresses = []
+    for text in address.multiaddrs:
+        try:
+            addresses.append(Multiaddr(text.split("/p2p/")[0]))
+        except Exception as error:  # the library's parsers raise many kinds
+            log.debug("multiaddr_not_understood", error=f"{error!r:.80}")
+    return LibraryPeerInfo(ID.from_string(address.peer_id), addresses)

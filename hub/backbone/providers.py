@@ -1,0 +1,86 @@
+"""Who provides a key (trio side): asked of the network, without repetitions, without us, without the dead.
+
+The library's own lookup ends at the first local record, repeats itself and believes what it is told.
+"""
+
+from typing import Any
+
+import trio
+from libp2p.abc import IHost
+from libp2p.kad_dht.kad_dht import KadDHT
+from libp2p.kad_dht.utils import sort_peer_ids_by_distance
+from libp2p.peer.id import ID
+from libp2p.peer.peerinfo import PeerInfo
+
+from hub.backbone.model import PeerAddress
+
+PARALLEL = 8
+MOST_ASKED = 40
+ASK_TIMEOUT_S = 5.0
+MOST_ADDRESSES = 8
+
+
+async def find_providers(
+    host: IHost, dht: KadDHT, key: bytes, most: int, check_timeout_s: float
+) -> list[PeerAddress]:
+    """Providers that answered a call just now, at most `most`, in no order."""
+    found: dict[ID, PeerInfo] = {}
+    for provider in dht.provider_store.get_providers(key):
+        _merge(found, provider)
+    await _ask_network(dht, key, found, most)
+    found.pop(host.get_id(), None)
+    alive: list[PeerAddress] = []
+    places = trio.CapacityLimiter(PARALLEL)
+    async with trio.open_nursery() as nursery:
+        for provider in list(found.values())[: 2 * most]:
+            nursery.start_soon(_check, host, provider, alive, places, check_timeout_s)
+    return alive[:most]
+
+
+async def _ask_network(dht: KadDHT, key: bytes, found: dict[ID, PeerInfo], most: int) -> None:
+    asked: set[ID] = {dht.local_peer_id}
+    waiting = list(await dht.peer_routing.find_closest_peers_network(key))
+    while waiting and len(asked) <= MOST_ASKED and len(found) < 2 * most:
+        batch = [peer for peer in waiting if peer not in asked][:PARALLEL]
+        if not batch:
+            return
+        asked.update(batch)
+        closer: list[ID] = []
+        async with trio.open_nursery() as nursery:
+            for peer in batch:
+                nursery.start_soon(_ask, dht, peer, key, found, closer)
+        unasked = {peer for peer in (*waiting, *closer) if peer not in asked}
+        waiting = sort_peer_ids_by_distance(key, list(unasked))
+
+
+async def _ask(dht: KadDHT, peer: ID, key: bytes, found: dict[ID, PeerInfo], closer: list[ID]) -> None:
+    with trio.move_on_after(ASK_TIMEOUT_S):
+        store: Any = dht.provider_store
+        providers, nearer = await store._get_providers_from_peer_with_closers(peer, key)
+        for provider in providers:
+            _merge(found, provider)
+        closer.extend(nearer)
+
+
+def _merge(found: dict[ID, PeerInfo], provider: PeerInfo) -> None:
+    known = found.get(provider.peer_id)
+    addresses = [*(known.addrs if known else []), *provider.addrs]
+    unique = {str(address): address for address in addresses}
+    found[provider.peer_id] = PeerInfo(provider.peer_id, list(unique.values())[:MOST_ADDRESSES])
+
+
+async def _check(
+    host: IHost, provider: PeerInfo, alive: list[PeerAddress], places: trio.CapacityLimiter, timeout_s: float
+) -> None:
+    async with places:
+        is_alive = bool(host.get_network().get_connections(provider.peer_id))
+        if not is_alive and provider.addrs:
+            with trio.move_on_after(timeout_s):
+                try:
+                    await host.connect(provider)
+                    is_alive = True
+                except Exception as error:  # dead, elsewhere or a liar: the library has an exception for each
+                    _ = error
+    if is_alive:
+        addresses = tuple(str(address).split("/p2p/")[0] for address in provider.addrs)
+        alive.append(PeerAddress(str(provider.peer_id), tuple(dict.fromkeys(addresses))))

@@ -1,0 +1,54 @@
+"""What a backbone listens on and how much it takes from strangers; each number with where it comes from."""
+
+from dataclasses import dataclass
+
+from digm.errors import CallerFault
+
+
+@dataclass(frozen=True)
+class BackboneSettings:
+    """Where a node stands and what it bears.
+
+    Attributes:
+        listen: multiaddrs such as `/ip4/0.0.0.0/tcp/4001` and `/ip4/0.0.0.0/tcp/4002/ws`. Port 0: a free one,
+            which stays the same when the libp2p side is restarted.
+        bootstrap: multiaddrs with `/p2p/` of nodes to start from; tried again and again while nobody is known.
+        announce: multiaddrs told to others in place of what is listened on (behind a NAT or a proxy).
+    """
+
+    listen: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/tcp/0/ws")
+    bootstrap: tuple[str, ...] = ()
+    announce: tuple[str, ...] = ()
+
+    most_connections: int = 256  # 100 kB each with their streams; GossipSub wants 12 neighbours
+    most_inbound: int = 192  # the rest stays free for those that we call ourselves
+    most_handshaking: int = 48  # inbound, not yet authenticated; one more puts out the oldest
+    most_connections_per_peer: int = 2  # both sides called at once
+    handshake_timeout_s: float = 8.0  # six round trips at 1 s
+    most_streams_per_connection: int = 64  # inbound; a fetching node has 8 open
+    most_buffered_bytes: int = 8 * 1024 * 1024  # unread of one connection; four full yamux windows of 2 MiB
+    negotiate_timeout_s: float = 8.0
+    most_gossip_in_flight: int = 256  # messages between arrival and verdict
+    verdict_timeout_s: float = 3.0  # a signature check takes 0.1 ms; the loop may be busy
+    kad_stream_timeout_s: float = 20.0  # findings: idle streams otherwise hold the DHT for a minute
+    most_kad_streams: int = 256
+    most_kad_streams_per_peer: int = 16
+    provides_per_10_s: int = 200  # of one peer: a node with a thousand tracks says so in a minute
+    most_provided_keys: int = 200_000  # provider records of others that we keep
+    provider_check_timeout_s: float = 4.0
+    call_timeout_s: float = 30.0
+    connect_timeout_s: float = 10.0
+    start_timeout_s: float = 20.0
+    restart_first_s: float = 0.2
+    restart_most_s: float = 20.0
+    bootstrap_every_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        for address in (*self.listen, *self.bootstrap, *self.announce):
+            if not address.startswith("/"):
+                raise CallerFault(
+                    "bad_multiaddr", f"{address!r} is no multiaddr; one looks like /ip4/127.0.0.1/tcp/4001."
+                )
+        for address in self.bootstrap:
+            if "/p2p/" not in address:
+                raise CallerFault("bad_multiaddr", f"{address} does not name its node: it ends in /p2p/ID.")

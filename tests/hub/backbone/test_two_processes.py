@@ -1,0 +1,171 @@
+"""Nodes in processes of their own: they find each other, gossip, answer, and give chunks."""
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from digm.backbone_messages import PIN
+from digm.errors import PeerFault, Unavailable
+from hub.backbone.backbone import Backbone
+from tests.hub.backbone.nodes import backbone, node_process, until
+from tests.hub.house import publish_track
+
+# py-libp2p drops the socket of a dial that is cancelled half way, for the garbage collector to close.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+KEY = hashlib.sha256(b"a track").digest()
+
+
+async def ask(node: Backbone, peer: str, request: bytes) -> bytes:
+    return await node.request(peer, PIN.name, request, timeout_s=10.0, most_bytes=1_024)
+
+
+@pytest.mark.parametrize("transport", [0, 1], ids=["tcp", "websocket"])
+async def test_a_node_asks_another_over_either_transport(tmp_path: Path, transport: int) -> None:
+    async with node_process(tmp_path) as other, backbone(other.multiaddrs[transport]) as node:
+        await until(node.peers)
+        assert node.peers()[0].peer_id == other.peer_id
+        assert await ask(node, other.peer_id, b"hello") == b"olleh"
+
+
+async def test_a_round_trip_is_measured(tmp_path: Path) -> None:
+    async with node_process(tmp_path) as other, backbone(other.tcp) as node:
+        await until(lambda: [peer for peer in node.peers() if peer.latency_ms])
+        assert 0 < (node.peers()[0].latency_ms or 0) < 10_000
+
+
+async def test_what_a_handler_raises_comes_back_as_a_refusal_with_its_code(tmp_path: Path) -> None:
+    async with node_process(tmp_path) as other, backbone(other.tcp) as node:
+        await until(node.peers)
+        with pytest.raises(Unavailable) as failed:
+            await ask(node, other.peer_id, b"fail")
+        with pytest.raises(Unavailable) as empty:
+            await ask(node, other.peer_id, b"nothing")
+        assert (failed.value.data["status"], failed.value.data["reason"]) == ("failed", "internal_error")
+        assert (empty.value.data["status"], empty.value.data["reason"]) == ("not_here", "nothing_here")
+        assert await ask(node, other.peer_id, b"still there?") == b"?ereht llits"
+
+
+async def test_an_answer_that_is_too_long_is_refused_by_its_length(tmp_path: Path) -> None:
+    async with node_process(tmp_path) as other, backbone(other.tcp) as node:
+        await until(node.peers)
+        with pytest.raises(PeerFault) as fault:
+            await node.request(other.peer_id, PIN.name, bytes(100), timeout_s=10.0, most_bytes=99)
+        assert fault.value.code == "frame_too_large"
+
+
+async def test_every_gossip_message_of_a_burst_arrives_and_lies_do_not(tmp_path: Path) -> None:
+    async with node_process(tmp_path) as other, backbone(other.tcp) as node:
+        await until(node.peers)
+        await node.publish(b"first")
+        await until(lambda: heard(other, "first"))
+        burst = [f"message {number}" for number in range(100)]
+        for message in burst:
+            await node.publish(message.encode())
+        await node.publish(b"lie")
+        await node.publish(b"last")
+        await until(lambda: heard(other, "last"))
+        status = await other.ask("status")
+        assert sorted(status["heard"]) == sorted(["first", *burst, "last"])
+
+
+async def heard(node: "object", message: str) -> bool:
+    return message in (await node.ask("status"))["heard"]  # type: ignore[attr-defined]
+
+
+async def test_gossip_reaches_a_node_that_knows_only_the_one_in_the_middle(tmp_path: Path) -> None:
+    heard_here: list[bytes] = []
+
+    def listen(node: Backbone) -> None:
+        node.on_gossip = lambda _author, payload: heard_here.append(payload) or True  # type: ignore[func-returns-value]
+
+    async with (
+        node_process(tmp_path / "middle") as middle,
+        node_process(tmp_path / "far", middle.tcp) as far,
+        backbone(middle.websocket, before=listen) as node,
+    ):
+        await until(node.peers)
+
+        async def spoke() -> bool:
+            await far.ask("publish", f"hello {len(heard_here)}")
+            return bool(heard_here)
+
+        await until(spoke)
+
+
+async def test_a_provider_is_found_once_alive_and_never_oneself(tmp_path: Path) -> None:
+    async with (
+        node_process(tmp_path / "middle") as middle,
+        node_process(tmp_path / "holder", middle.tcp) as holder,
+        backbone(middle.tcp) as node,
+    ):
+        await until(node.peers)
+        await until(lambda: holder.ask("provide", KEY.hex()))
+        await until(lambda: node.provide(KEY))
+        found = await node.find_providers(KEY)
+        assert [provider.peer_id for provider in found] == [holder.peer_id]
+        holder.process.kill()
+        await holder.process.wait()
+        await until(lambda: holder.peer_id not in {peer.peer_id for peer in node.peers()})
+        assert await node.find_providers(KEY) == []
+
+
+async def test_a_chunk_comes_from_another_process_byte_for_byte(tmp_path: Path) -> None:
+    published = publish_track(tmp_path)
+    rendition = published.manifest.renditions[0]
+    async with node_process(tmp_path) as other, backbone(other.tcp) as node:
+        await until(node.peers)
+        for number, name in enumerate(rendition.chunk_hashes):
+            size = rendition.chunk_bytes(number)
+            chunk = await node.fetch_chunk(
+                other.peer_id, published.manifest.track_root, rendition.id, number, size
+            )
+            assert hashlib.sha256(chunk).digest() == name
+
+
+async def test_who_does_not_hold_a_track_says_so(tmp_path: Path) -> None:
+    publish_track(tmp_path)
+    async with node_process(tmp_path) as other, backbone(other.tcp) as node:
+        await until(node.peers)
+        with pytest.raises(Unavailable) as refusal:
+            await node.fetch_chunk(other.peer_id, KEY, 0, 0, 65_536)
+        assert refusal.value.data["reason"] == "track_not_held"
+
+
+async def test_a_node_whose_libp2p_crashes_is_back_under_the_same_name_and_port(tmp_path: Path) -> None:
+    async with node_process(tmp_path) as other, backbone(other.tcp) as node:
+        await until(node.peers)
+        await other.ask("crash")
+
+        async def is_back() -> bool:
+            if not (await other.ask("status"))["restarts"]:
+                return False
+            await node.connect(other.tcp)
+            return True
+
+        await until(is_back)
+        assert await ask(node, other.peer_id, b"hello") == b"olleh"
+
+
+async def test_a_call_that_is_cancelled_is_cancelled_on_the_other_side_too(tmp_path: Path) -> None:
+    async with backbone() as node:
+        reached, ended = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        async def sleep_there() -> None:
+            import trio
+
+            try:
+                loop.call_soon_threadsafe(reached.set)
+                await trio.sleep_forever()
+            finally:
+                loop.call_soon_threadsafe(ended.set)
+
+        call = asyncio.create_task(node._call(sleep_there))
+        await reached.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        async with asyncio.timeout(10):
+            await ended.wait()
