@@ -5,6 +5,7 @@ An announcement may name any URL. Without this rule it would be a way to make th
 
 import ipaddress
 import socket
+from functools import cached_property
 from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -31,7 +32,11 @@ class CheckedResolver(AbstractResolver):
 
     def __init__(self, rules: PeerRules) -> None:
         self._rules = rules
-        self._resolver = ThreadedResolver()
+
+    @cached_property
+    def _resolver(self) -> ThreadedResolver:
+        """It needs a running loop, which there is not while the hub is put together."""
+        return ThreadedResolver()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -44,7 +49,7 @@ class CheckedResolver(AbstractResolver):
         return allowed
 
     async def close(self) -> None:
-        await self._resolver.close()
+        """Nothing is held open."""
 
     def is_literal_refused(self, host: Any) -> bool:
         """Whether a URL's host is an address that may not be asked."""

@@ -90,14 +90,18 @@ def own_stack(built_player: None, tmp_path: Path) -> Iterator[Stack]:
 
 
 @pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    """A Chromium with a cold profile."""
+async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
+    """A Chromium with a cold profile; its last words are printed with a failing test."""
+    words = tmp_path / "chromium.log"
+    logging = ["--enable-logging", f"--log-file={words}"]
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=CHROMIUM_ARGUMENTS
+            executable_path=shutil.which("chromium"), args=CHROMIUM_ARGUMENTS + logging
         )
         yield browser
         await browser.close()
+    if words.exists():
+        print(words.read_text(errors="replace")[-4000:])
 
 
 @pytest.fixture
