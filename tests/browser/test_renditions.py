@@ -73,8 +73,10 @@ async def test_the_head_start_takes_only_what_is_heard_soon(
     await player_page.page.route("**/pyodide.mjs", lambda route: None)
     await player_page.page.add_init_script("delete globalThis.RTCPeerConnection;")
     await player_page.visit(stack.url, recording.track_root)
-    state = await player_page.until("the first frames", lambda state: state["buffered"])
+    state = await player_page.until(
+        "2.5 s of sound", lambda state: state["buffered"] and state["buffered"][-1][1] > 2.5
+    )
     assert asked[0].startswith("bytes=0-"), "a part of the first chunk"
-    assert 2.5 < state["buffered"][-1][1] < 8
+    assert state["buffered"][-1][1] < 8
     await player_page.run("player.currentTime = 40")
     await player_page.until("a place far away", lambda state: state["buffered"][-1][0] > 30)

@@ -80,8 +80,8 @@ async def test_with_a_part_of_the_peers_chunks_corrupted_no_wrong_sample_is_hear
         assert not honest.left.is_set(), "the honest one was blamed"
     assert await _reports(stack) >= 1, "the hub was not told"
     for peer in peers:
-        after_the_first_lie = len(peer.wrong)
-        assert after_the_first_lie <= 4, "it was asked again and again"
+        # Some more were asked for before the first one was whole and could be found wrong.
+        assert len(peer.wrong) <= 1 + len(peer.corrupted) / 2, "it was asked again and again"
 
 
 @pytest.mark.parametrize("kind", [Boasting, Silent, Endless, Flooding, Babbling])
