@@ -6,6 +6,7 @@ there is to serve is in `hub.gateway.content`.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import structlog
@@ -13,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from digm.errors import CallerFault, DigmError, Unavailable
 from digm.ids import is_hex_id
+from hub.gateway.budget import SendingBudget, longest_send_s
 from hub.gateway.content import Content
 from hub.gateway.replies import CORS, METHODS, PREFLIGHT, Reply, failure_reply, json_reply
 from hub.metrics import GATEWAY_BYTES, HTTP_REQUESTS, metrics_text
@@ -27,6 +29,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 # the body unread, so that a body is read and forgotten, up to this.
 MAX_BODY_BYTES = 16 * 1024 * 1024
 BODY_WITHIN_S = 15.0
+UNCOUNTED_BYTES = 4_096
 
 
 class Gateway:
@@ -42,6 +45,7 @@ class Gateway:
         self._store = store
         self._alt_svc = {"alt-svc": alt_svc} if alt_svc else {}
         self._content = Content(store, cache_bytes)
+        self._budget = SendingBudget()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection event of ASGI 3."""
@@ -66,6 +70,16 @@ class Gateway:
         except Exception:
             log.exception("request_crashed", path=path)
             route, reply = "failure", failure_reply(DigmError("internal", "Something broke on our side."))
+        with ExitStack() as counted:
+            if len(reply.body) > UNCOUNTED_BYTES and method != "HEAD":
+                try:
+                    counted.enter_context(self._budget.take(_address(scope), len(reply.body)))
+                except Unavailable as busy:
+                    route, reply = "failure", failure_reply(busy)
+            await self._send(scope, route, reply, receive, send)
+
+    async def _send(self, scope: Scope, route: str, reply: Reply, receive: Receive, send: Send) -> None:
+        method = scope["method"]
         known = method if method in ("GET", "HEAD", "OPTIONS") else "other"
         HTTP_REQUESTS.labels(route, known, reply.status).inc()
         # An answer without content must not announce a length (RFC 9110 §8.6).
@@ -85,11 +99,18 @@ class Gateway:
         body = b"" if method == "HEAD" else reply.body
         if reply.status in (200, 206):
             GATEWAY_BYTES.inc(len(body))
-        sending = send({"type": "http.response.body", "body": body})
-        if scope["http_version"] == "2" and body:
-            await _unless_the_client_goes(sending, receive)
-        else:
-            await sending
+        try:
+            async with asyncio.timeout(longest_send_s(len(body))):
+                sending = send({"type": "http.response.body", "body": body})
+                if scope["http_version"] == "2" and body:
+                    await _unless_the_client_goes(sending, receive)
+                else:
+                    await sending
+        except TimeoutError:
+            # An answer that ends before its length closes the connection, or resets the stream.
+            log.info("slow_reader_dropped", bytes=len(body), http_version=scope["http_version"])
+            if scope["http_version"] == "3":
+                raise
 
     async def _route(self, method: str, path: str, query: str, headers: dict[str, str]) -> tuple[str, Reply]:
         if method == "OPTIONS":
@@ -120,6 +141,11 @@ class Gateway:
         return json_reply(
             200 if is_readable else 503, {"ready": is_readable, "conditions": {"store_readable": is_readable}}
         )
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 async def _forget_body(receive: Receive) -> None:

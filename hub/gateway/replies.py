@@ -37,6 +37,7 @@ STATUS_BY_CODE = {
     "format_missing": 400,
     "format_not_offered": 406,
     "not_cached": 412,
+    "gateway_busy": 503,
 }
 
 
@@ -61,6 +62,8 @@ def failure_reply(error: DigmError) -> Reply:
     reply = json_reply(status, {"error": {"code": error.code, "message": error.message}})
     if error.code.startswith("body_"):
         reply.headers["connection"] = "close"
+    if status == 503:
+        reply.headers["retry-after"] = "1"
     if status == 405:
         reply.headers["allow"] = METHODS
     if status == 416:

@@ -18,11 +18,13 @@ from hub.gateway.certificate import certificate_files
 from hub.gateway.http2 import forget_late_bodies
 from hub.gateway.quic import BoundedQuicServer, quic_configuration
 from hub.gateway.sockets import BACKLOG, GatewaySockets, bind_for_workers
+from hub.gateway.tcp import bound_connections
 from hub.gateway.workers import supervise
 from hub.storage.chunk_store import ChunkStore
 
 log = structlog.get_logger()
 DRAIN_S = 3.0
+IDLE_WITHIN_S = 30
 ALT_SVC_LIFETIME_S = 86_400
 
 
@@ -47,7 +49,8 @@ def hypercorn_config(sockets: GatewaySockets, files: tuple[Path, Path] | None) -
     # Longer heads are refused: 431, and GOAWAY with ENHANCE_YOUR_CALM (docs/settings.md).
     config.h11_max_incomplete_size = 8 * 1024
     config.h2_max_header_list_size = 16 * 1024
-    config.keep_alive_timeout = 30
+    # For the head of a request too: who sends it drop by drop is as idle.
+    config.keep_alive_timeout = IDLE_WITHIN_S
     # Counts while a slow client only receives, too: short enough for the dead, long enough for 30 kbit/s.
     config.read_timeout = 300
     config.ssl_handshake_timeout = 10
@@ -96,6 +99,7 @@ async def serve(
 
 async def _serve_alone(settings: Settings, stop: asyncio.Event, sockets: GatewaySockets) -> None:
     forget_late_bodies()
+    bound_connections()
     files = certificate_files(settings)
     quic_port = sockets.quic.getsockname()[1] if sockets.quic else None
     store = ChunkStore(settings.data, settings.verify_reads)

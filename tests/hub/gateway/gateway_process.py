@@ -18,10 +18,16 @@ STOP_WITHIN_S = 12.0
 
 @dataclass
 class GatewayProcess:
-    """`port` speaks plain HTTP, `tls_port` TLS and QUIC with a certificate that the gateway made."""
+    """`port` speaks plain HTTP, `tls_port` TLS and QUIC with a certificate that the gateway made.
+
+    Attributes:
+        limits: other values for constants of the gateway, such as `hub.gateway.budget.GRACE_S`, so that a test
+            need not wait for the real ones.
+    """
 
     data: Path
     settings: dict[str, str] = field(default_factory=dict)
+    limits: dict[str, float] = field(default_factory=dict)
     port: int = 0
     tls_port: int = 0
 
@@ -36,7 +42,7 @@ class GatewayProcess:
         }
         self._log = (self.data / "gateway.log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "hub.cli", "gateway"], env=environment, stdout=self._log, stderr=self._log
+            [sys.executable, "-c", self._start()], env=environment, stdout=self._log, stderr=self._log
         )
         self._wait_until_ready()
         return self
@@ -48,6 +54,13 @@ class GatewayProcess:
         finally:
             self.process.kill()
             self._log.close()
+
+    def _start(self) -> str:
+        lines = ["import importlib, sys"]
+        for name, value in self.limits.items():
+            module, _, constant = name.rpartition(".")
+            lines.append(f"importlib.import_module({module!r}).{constant} = {value!r}")
+        return "\n".join([*lines, "sys.argv = ['digm', 'gateway']", "from hub.cli import main", "main()"])
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_WITHIN_S

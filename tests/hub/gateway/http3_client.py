@@ -33,11 +33,15 @@ class Http3Client(QuicConnectionProtocol):
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
         """Send a request; its answer fills as it comes."""
-        stream = self._quic.get_next_available_stream_id()
-        answer = self.answers[stream] = Answer()
         fields = [(":method", method), (":scheme", "https"), (":authority", "localhost"), (":path", path)]
         fields += [(name.replace("_", "-"), value) for name, value in headers.items()]
-        self.http.send_headers(stream, [(n.encode(), v.encode()) for n, v in fields], end_stream=True)
+        return self.send([(name.encode(), value.encode()) for name, value in fields])
+
+    def send(self, headers: list[tuple[bytes, bytes]]) -> Answer:
+        """The same with any header fields."""
+        stream = self._quic.get_next_available_stream_id()
+        answer = self.answers[stream] = Answer()
+        self.http.send_headers(stream, headers, end_stream=True)
         self.transmit()
         return answer
 
