@@ -115,7 +115,7 @@ export class Sharing {
 // -- the menu
 
 const REASONS = {
-  sharing: 'On.',
+  sharing: 'Sharing is on.',
   switched_off: 'Off: this player takes from others and gives nothing.',
   save_data: 'Paused: the browser is set to save data.',
   metered: 'Paused on a mobile connection.',

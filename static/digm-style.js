@@ -135,7 +135,7 @@ canvas { display: block; width: 100%; height: 100%; }
 #panel-forget:hover { color: var(--ink); }
 #panel-forget[hidden] { display: none; }
 #panel-more { flex-basis: 100%; }
-@container (max-width: 380px) { #volume { display: none; } section { padding: 14px 14px 8px; } }
+@container (max-width: 420px) { #volume { display: none; } section { padding: 14px 14px 8px; } }
 @media (prefers-reduced-motion: reduce) { * { animation-duration: 4s !important; transition: none !important; } }
 @media (forced-colors: active) { #play { border: 1px solid ButtonText; } }
 `);
