@@ -19,6 +19,7 @@ from hub.services import SERVICES, Services, off_loop
 
 HELD_KNOWN_FOR_S = 5.0
 MOST_HELD = 256
+MOST_FIRST = 4
 
 
 class Bridge:
@@ -55,6 +56,11 @@ class Bridge:
             if gateway.url != checked_url(own_url)
         ]
         return sorted([own, *others], key=lambda gateway: -gateway.score)[:most]
+
+    async def first_gateways(self, track_root: str, own_url: str) -> list[str]:
+        """What a player is told from the start: the own gateway first, if it can serve the track at all."""
+        found = await self.gateways_of(track_root, own_url, MOST_FIRST)
+        return [gateway.url for gateway in sorted(found, key=lambda one: (one.score == 0, one.url != own_url))]
 
     async def _own_share(self, track_root: str) -> float:
         """Part of a track that lies in the store that hub and gateway share, 0.0 to 1.0."""

@@ -143,6 +143,15 @@ class Directory:
         ]
         return sorted(found, key=lambda gateway: (-gateway.score, gateway.url))[:MOST_SOURCES]
 
+    def origins(self, now_s: float) -> list[str]:
+        """Scheme, host and port of gateways, for a page's Content-Security-Policy.
+
+        Those that the operator names, and of the others those that answer best; at most MOST_SOURCES.
+        """
+        alive = [url for url in self.all_gateways(now_s) if not self.health(url).is_dead]
+        best = sorted(alive, key=lambda url: (-self.health(url).score(1.0), url))
+        return list(dict.fromkeys(map(origin_of, (*self._known, *best))))[:MOST_SOURCES]
+
     def all_gateways(self, now_s: float) -> dict[str, str]:
         """Every gateway that is known -> the root of a track that it claims to hold; empty: any track."""
         found = dict.fromkeys(self._known, "")

@@ -9,12 +9,15 @@ import structlog
 from yarl import URL
 
 from hub.bridge.directory import Directory
+from hub.bridge.health import DEAD_AFTER, Health
 from hub.bridge.reachable import CheckedResolver
 from hub.relay.forbidden import PeerRules
 
 log = structlog.get_logger()
+OWN = "own gateway"  # its name in the directory's health
 EVERY_S = 2.0  # between two rounds
-ASKED_AGAIN_S = 15.0  # one gateway
+ASKED_AGAIN_S = 15.0  # one gateway that answers
+DOUBTED_S, DEAD_S, LONGEST_DEAD_S = 2.0, 5.0, 300.0  # one that did not; one that is dead, with growing pauses
 AT_ONCE = 8  # in one round
 ANSWER_WITHIN_S = 3.0
 
@@ -45,7 +48,7 @@ class Probes:
     async def round(self, session: aiohttp.ClientSession) -> None:
         """Ask those that were not asked for longest."""
         now, targets = time.time(), self._directory.all_gateways(time.time())
-        due = [name for name in targets if self._directory.health(name).checked_at + ASKED_AGAIN_S <= now]
+        due = [name for name in targets if _next_at(self._directory.health(name)) <= now]
         due.sort(key=lambda name: self._directory.health(name).checked_at)
         async with asyncio.TaskGroup() as tasks:
             for url in due[:AT_ONCE]:
@@ -80,4 +83,8 @@ class Probes:
             log.info("gateway_found_again" if is_good else "gateway_lost", own=name == OWN)
 
 
-OWN = "own gateway"
+def _next_at(health: Health) -> float:
+    if not health.is_dead:
+        return health.checked_at + (DOUBTED_S if health.failures else ASKED_AGAIN_S)
+    doublings = min(health.failures - DEAD_AFTER, 10)
+    return health.checked_at + min(LONGEST_DEAD_S, DEAD_S * (1 << doublings))

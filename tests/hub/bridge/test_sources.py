@@ -13,8 +13,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from hub.api.sources import PER_MINUTE
+from hub.app import create_app
 from hub.bridge import probes
 from hub.bridge.bridge import BRIDGE
+from hub.config import Settings
 from tests.hub.bridge.test_directory import TRACK, node, said
 from tests.hub.house import hub_over, publish_track
 
@@ -54,7 +56,8 @@ async def until(hub: TestServer, root: str, is_so: Any) -> Any:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for the next round."""
     monkeypatch.setattr(probes, "EVERY_S", 0.01)
-    monkeypatch.setattr(probes, "ASKED_AGAIN_S", 0.01)
+    for name in ("ASKED_AGAIN_S", "DOUBTED_S", "DEAD_S"):
+        monkeypatch.setattr(probes, name, 0.01)
     monkeypatch.setattr("hub.api.sources.PER_MINUTE", 100_000)
 
 
@@ -130,6 +133,10 @@ async def test_a_track_that_nobody_knows_is_not_found(tmp_path: Path, root: str)
     async with hub_over(tmp_path) as hub:
         status, body = await ask(hub, root)
     assert (status, body["error"]["code"]) == (404, "track_not_found")
+
+
+def test_a_hub_is_made_outside_of_its_loop(tmp_path: Path) -> None:
+    assert create_app(Settings(data=tmp_path, port=0))[BRIDGE].directory
 
 
 async def test_who_asks_too_often_is_told_to_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
