@@ -69,7 +69,8 @@ export class FirstSound {
   #mustPlace = false;
   #rendition;
   #number = 0;
-  #gateway = '';
+  /** Gateways that were tried since something came. */
+  #attempt = null;
   #grant;
   #aheadSeconds = LEAST_AHEAD_S;
   #request = new AbortController();
@@ -145,7 +146,6 @@ export class FirstSound {
     this.#number = chooseRendition(manifest.renditions, measuredSpeed());
     const rendition = manifest.renditions[this.#number];
     this.#rendition = rendition;
-    [this.#gateway] = (await this.#headStart.details).gateways;
     if (this.#abort.signal.aborted) return;
     this.#begin(0, 0);
     if (!await this.#isKept()) this.#ask(FIRST_ASKED_S); // on its way together with the grant; nothing is opened before all is checked
@@ -249,14 +249,17 @@ export class FirstSound {
       piece.end = first + Math.floor(received / FRAME_BYTES);
       had = received;
       this.#failures = 0;
+      this.#attempt = null;
       this.#ring();
     };
     this.#request = new AbortController();
     const { signal } = this.#request;
-    fetchFrames(`${this.#gateway}/${hashes[piece.chunk]}`, target, { first, isWhole, signal }, onProgress)
+    const attempt = this.#attempt ??= this.#headStart.gateways.attempt();
+    fetchFrames(`${attempt.url}/${hashes[piece.chunk]}`, target, { first, isWhole, signal }, onProgress)
       .then(({ received }) => { if (received !== target.length) throw new Error('gateway'); })
-      .catch(() => {
-        if (signal.aborted) return;
+      .catch(async () => {
+        if (signal.aborted || await attempt.next()) return;
+        this.#attempt = null;
         this.#failures += 1;
         this.#restUntil = performance.now() + REST_MS;
         setTimeout(() => this.#ring(), REST_MS + 1);

@@ -2,6 +2,7 @@
 // the swarm. Nothing here is trusted: Python checks the manifest, the grant and every chunk before anything plays.
 
 import { EarlySwarm } from './digm-early-swarm.js';
+import { Gateways } from './digm-gateways.js';
 
 /** A failure that the listener is told about; `code` is stable, `message` is a sentence. */
 export class PlayerError extends Error {
@@ -17,6 +18,7 @@ const SIGNAL_PROTOCOL = 'digm.signal.1';
 /**
  * @typedef {object} HeadStart
  * @property {Promise<any>} details the hub's answer about the track.
+ * @property {Gateways} gateways empty until `details` are there.
  * @property {Promise<ArrayBuffer>} manifest its exact bytes, unchecked.
  * @property {Promise<CryptoKeyPair>} keys X25519; the private key cannot leave WebCrypto.
  * @property {Promise<any>} grant the hub's answer: sealed grant and swarm token.
@@ -37,13 +39,18 @@ export function begin(track, hub, policy, known = null) {
   const abort = new AbortController();
   const { signal: ended } = abort;
   const address = `${hub}/api/tracks/${track}`;
-  const details = known ? Promise.resolve(known) : askHub(address, { signal: ended });
+  const gateways = new Gateways(address, ended);
+  const details = (known ? Promise.resolve(known) : askHub(address, { signal: ended })).then((found) => {
+    gateways.start(found.gateways);
+    return found;
+  });
   const keys = makeKeys();
   const grant = keys.then((pair) => askGrant(address, pair, ended));
   const headStart = {
     details,
+    gateways,
     keys,
-    manifest: details.then((found) => fetchManifest(found.manifest_url, ended)),
+    manifest: details.then((found) => fetchManifest(found.manifest_url, track, gateways, ended)),
     grant,
     swarm: details.then((found) => (
       policy.peers ? new EarlySwarm(openSignal(found.signal_urls[0], ended), track, grant, policy, ended) : null)),
@@ -72,16 +79,21 @@ async function askHub(address, options) {
   throw new PlayerError('hub_failed', `The hub answered with an error (${answer.status}). Try again later.`);
 }
 
-async function fetchManifest(address, signal) {
-  let answer;
-  try {
-    answer = await fetch(address, { signal });
-  } catch (error) {
-    if (signal.aborted) throw error;
-    throw new PlayerError('gateway_unreachable', 'The gateway with this track does not answer. Try again later.');
+/** From whoever has it; the first gateway is asked at the address that the page may have fetched already. */
+async function fetchManifest(first, track, gateways, signal) {
+  const attempt = gateways.attempt();
+  let failure;
+  for (let address = first; ; address = `${attempt.url}/${track}/manifest.json`) {
+    try {
+      const answer = await fetch(address, { signal });
+      if (answer.ok) return await answer.arrayBuffer();
+      failure ??= new PlayerError('manifest_not_held', 'The gateway does not have this track any more.');
+    } catch (error) {
+      if (signal.aborted) throw error;
+      failure ??= new PlayerError('gateway_unreachable', 'The gateway with this track does not answer. Try again later.');
+    }
+    if (!await attempt.next()) throw failure;
   }
-  if (!answer.ok) throw new PlayerError('manifest_not_held', 'The gateway does not have this track any more.');
-  return answer.arrayBuffer();
 }
 
 async function makeKeys() {

@@ -1,11 +1,13 @@
 """Chunks over HTTP from a gateway. What comes is not believed: its hash is checked where all sources meet."""
 
+import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from digm.errors import Unavailable
 from digm.scheduler import Failure
 from web import browser
-from web.browser import JsBytes
+from web.browser import JsBytes, now_s
 
 _BY_STATUS = {
     404: Failure.NOT_HELD,
@@ -14,27 +16,29 @@ _BY_STATUS = {
     429: Failure.BUSY,
     503: Failure.BUSY,
 }
+SILENT_S = 2.0  # who was asked for so long in vain is not asked first any more
+MOST_SENDERS = 64
 
 
 class Gateway:
-    """One or several gateways of a track; the next one is asked when one does not answer.
+    """The gateways of a track; the next one is asked when one does not answer or does not have it.
 
     Args:
-        urls: where `/{chunk hash}` is answered.
+        gateways: which one is asked, shared with the head start (static/digm-gateways.js).
     """
 
-    def __init__(self, urls: list[str]) -> None:
-        self._urls = [url.rstrip("/") for url in urls]
-        self._current = 0
+    def __init__(self, gateways: Any) -> None:
+        self._gateways = gateways
         self._damaged: set[str] = set()
+        self._senders: dict[str, str] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._urls)
+        return not self._gateways.isEmpty
 
     def was_wrong(self, chunk_hash: str) -> None:
         """What came under this name was something else: the browser's own cache must not give it again."""
         self._damaged.add(chunk_hash)
-        self._move_on()
+        self._gateways.failed(self._senders.get(chunk_hash, ""))
 
     async def fetch(
         self,
@@ -54,10 +58,44 @@ class Gateway:
         Returns:
             None when all bytes are there, or why they are not.
         """
-        url = f"{self._urls[self._current]}/{chunk_hash}"
+        attempt, came = self._gateways.attempt(), 0
+
+        def progressed(received: int) -> None:
+            nonlocal came
+            came = received
+            on_progress(received)
+
+        while True:
+            self._remember(chunk_hash, attempt.url)
+            began = now_s()
+            try:
+                failure = await self._fetch_from(
+                    attempt.url, chunk_hash, frames, first_frame, progressed, is_whole=is_whole
+                )
+            except asyncio.CancelledError:
+                if not came and now_s() - began > SILENT_S:  # it was given up, not only not wanted any more
+                    self._gateways.failed(attempt.url)
+                raise
+            if failure is None:
+                return None
+            # What came already stays: only its rest is asked for again, and then elsewhere.
+            if came or not await attempt.next():
+                self._gateways.failed(attempt.url)
+                return failure
+
+    async def _fetch_from(
+        self,
+        url: str,
+        chunk_hash: str,
+        frames: JsBytes,
+        first_frame: int,
+        on_progress: Callable[[int], None],
+        *,
+        is_whole: bool,
+    ) -> Failure | None:
         try:
             status, received = await browser.fetch_frames(
-                url,
+                f"{url}/{chunk_hash}",
                 frames,
                 first_frame,
                 is_whole=is_whole,
@@ -65,12 +103,14 @@ class Gateway:
                 on_progress=on_progress,
             )
         except Unavailable:
-            self._move_on()
             return Failure.UNREACHABLE
         if status not in (200, 206):
-            self._move_on()
             return _BY_STATUS.get(status, Failure.UNREACHABLE)
         return None if received == len(frames) and (is_whole or status == 206) else Failure.WRONG_SIZE
 
-    def _move_on(self) -> None:
-        self._current = (self._current + 1) % len(self._urls)
+    def _remember(self, chunk_hash: str, url: str) -> None:
+        """Who is asked for a chunk, of the latest of them."""
+        self._senders.pop(chunk_hash, None)
+        self._senders[chunk_hash] = url
+        if len(self._senders) > MOST_SENDERS:
+            del self._senders[next(iter(self._senders))]

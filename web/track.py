@@ -152,7 +152,7 @@ class TrackStream:
         self._cache = ChunkCache(manifest.renditions)
         await self._cache.open()
         self._cache.on_lost = self._on_lost
-        self._gateway = Gateway(list(details.gateways.to_py()))
+        self._gateway = Gateway(self._begun.gateways)
         self.line = RenditionLine(manifest, chosen, self._cache, self._gateway, self)
         self.duration_s = chosen.presented_duration_s
         self.is_prepared = True

@@ -10,6 +10,7 @@ from digm.errors import CallerFault, DigmError, Unavailable
 from digm.ids import from_hex, is_hex_id
 from hub.api.addresses import Addresses, addresses_of, dialled_host
 from hub.api.bodies import read_json
+from hub.bridge.bridge import BRIDGE
 from hub.metrics import GRANTS
 from hub.services import SERVICES, off_loop
 from hub.signalling import SIGNALLING
@@ -60,16 +61,20 @@ def track_json(entry: TrackEntry, addresses: Addresses) -> dict[str, object]:
     }
 
 
-def track_details(entry: TrackEntry, addresses: Addresses, signal_urls: Sequence[str]) -> dict[str, object]:
+def track_details(
+    entry: TrackEntry, addresses: Addresses, signal_urls: Sequence[str], gateways: Sequence[str] = ()
+) -> dict[str, object]:
     """A track with everything that a player needs to begin.
 
     Args:
+        gateways: to ask in this order; empty: the own one.
         signal_urls: of the hubs where its swarm can be met, its home first; empty: this one alone.
     """
+    gateways = list(gateways) or [addresses.gateway]
     return {
         **track_json(entry, addresses),
-        "manifest_url": f"{addresses.gateway}/{entry.track_root}/manifest.json",
-        "gateways": [addresses.gateway],
+        "manifest_url": f"{gateways[0]}/{entry.track_root}/manifest.json",
+        "gateways": gateways,
         "signal_url": addresses.signal,
         "signal_urls": list(signal_urls) or [addresses.signal],
     }
@@ -117,7 +122,8 @@ async def show_track(request: web.Request) -> web.Response:
     addresses = addresses_of(request, services.settings)
     entry = await services.track(_root_of(request))
     homes = request.app[SIGNALLING].homes.signal_urls(entry.track_root)
-    return _json(track_details(entry, addresses, homes))
+    gateways = await request.app[BRIDGE].first_gateways(entry.track_root, addresses.gateway)
+    return _json(track_details(entry, addresses, homes, gateways))
 
 
 async def show_release(request: web.Request) -> web.Response:

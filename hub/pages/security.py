@@ -1,14 +1,19 @@
 """Response headers that keep a page to itself: no third parties, nothing inline, no frame but the widget."""
 
+from collections.abc import Sequence
+
 from hub.api.addresses import Addresses
 
 
-def content_security_policy(addresses: Addresses, is_embeddable: bool) -> str:
+def content_security_policy(addresses: Addresses, is_embeddable: bool, gateways: Sequence[str] = ()) -> str:
     """The policy of a page with a player (CSP Level 3).
 
     The hub's origin is written out: inside a sandboxed frame the page's own origin is opaque, and browsers
     differ in what `'self'` means there. `data:` is for the empty zip that Pyodide is started with, `blob:`
     for MediaSource.
+
+    Args:
+        gateways: origins of others than the own gateway.
     """
     own = f"'self' {addresses.hub}"
     sockets = " ".join((addresses.sockets, *addresses.other_sockets))
@@ -18,7 +23,7 @@ def content_security_policy(addresses: Addresses, is_embeddable: bool) -> str:
         "style-src": own,
         "img-src": f"{own} blob:",
         "font-src": own,
-        "connect-src": f"{own} {sockets} {addresses.gateway} data:",
+        "connect-src": f"{own} {sockets} {' '.join((addresses.gateway, *gateways))} data:",
         "media-src": "blob:",
         "worker-src": own,
         "manifest-src": own,

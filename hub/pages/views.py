@@ -4,6 +4,7 @@ Templates stand beside this file. Titles and names come from strangers' files: a
 template writes into a script, a style or an unquoted attribute.
 """
 
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from digm.ids import is_hex_id
 from hub.api.addresses import Addresses, addresses_of
 from hub.api.server import SAFE_HEADERS
 from hub.api.tracks import release_json, track_details, track_json
+from hub.bridge.bridge import BRIDGE
 from hub.pages.security import content_security_policy
 from hub.pages.static import Preload, StaticFiles
 from hub.services import SERVICES
@@ -88,11 +90,12 @@ def render(
 ) -> web.Response:
     """A page with its headers."""
     addresses = addresses_of(request, request.app[SERVICES].settings)
+    gateways = request.app[BRIDGE].directory.origins(time.time())
     text = _templates.get_template(template).render(hub=addresses.hub, **values)
     headers = {
         **SAFE_HEADERS,
         hdrs.CACHE_CONTROL: "no-cache",
-        hdrs.CONTENT_SECURITY_POLICY: content_security_policy(addresses, is_embeddable),
+        hdrs.CONTENT_SECURITY_POLICY: content_security_policy(addresses, is_embeddable, gateways),
     }
     return web.Response(text=text, status=status, content_type="text/html", headers=headers)
 
@@ -120,7 +123,7 @@ async def release(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     addresses = addresses_of(request, services.settings)
     entry, tracks = await services.release(request.match_info["release_id"])
-    details = _details(request, tracks[0], addresses)
+    details = await _details(request, tracks[0], addresses)
     return render(
         "release.html",
         request,
@@ -144,12 +147,13 @@ async def _track(request: web.Request) -> tuple[dict[str, Any], dict[str, object
         raise Unavailable("track_not_found", "There is no such track here.")
     addresses = addresses_of(request, services.settings)
     entry = await services.track(root)
-    return _view(entry, addresses), _details(request, entry, addresses), addresses
+    return _view(entry, addresses), await _details(request, entry, addresses), addresses
 
 
-def _details(request: web.Request, entry: TrackEntry, addresses: Addresses) -> dict[str, object]:
+async def _details(request: web.Request, entry: TrackEntry, addresses: Addresses) -> dict[str, object]:
     homes = request.app[SIGNALLING].homes.signal_urls(entry.track_root)
-    return track_details(entry, addresses, homes)
+    gateways = await request.app[BRIDGE].first_gateways(entry.track_root, addresses.gateway)
+    return track_details(entry, addresses, homes, gateways)
 
 
 def _preloads(files: StaticFiles, details: dict[str, object]) -> list[Preload]:
