@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from digm.bitfield import Bitfield
 from digm.chunks import MAX_CHUNKS, MAX_RENDITIONS
 from digm.errors import CallerFault, PeerFault
-from digm.ids import to_hex
+from digm.ids import from_hex, is_hex_id, to_hex
 from digm.json_reader import JsonReader
 from digm.signed_document import (
     CLOCK_SKEW_S,
@@ -37,6 +37,7 @@ MAX_LIFETIME_S = 2 * 3600
 PRESENCE = bytes(32)
 """The track root under which a node says that it is there."""
 MAX_MULTIADDRS = 8
+MAX_PINS = 8
 MAX_ADDRESS = 256
 MAX_NAME = 64
 _BITFIELD_BYTES = MAX_CHUNKS // 8
@@ -54,6 +55,7 @@ class Announcement:
             No chunk at all takes an earlier announcement back.
         gateway_url, signal_url: where the node serves HTTP and signalling, if it does.
         multiaddrs: how libp2p reaches it.
+        pinned_for: ids of the pin orders for which it keeps the track; without one it may let it go.
         operator, network: who runs it and in which network (such as an AS number), as it says itself.
         sequence: grows with each announcement of the node, whatever the track.
         issued_at, valid_until: seconds since 1970 on the node's clock.
@@ -72,6 +74,7 @@ class Announcement:
     gateway_url: str | None = None
     signal_url: str | None = None
     multiaddrs: tuple[str, ...] = ()
+    pinned_for: tuple[bytes, ...] = ()
 
     @property
     def lifetime_s(self) -> int:
@@ -109,6 +112,7 @@ def encode_announcement(announcement: Announcement, sign: Sign) -> bytes:
         "gateway_url": announcement.gateway_url,
         "signal_url": announcement.signal_url,
         "multiaddrs": list(announcement.multiaddrs),
+        "pinned_for": [to_hex(order_id) for order_id in announcement.pinned_for],
         "sequence": announcement.sequence,
         "issued_at": announcement.issued_at,
         "valid_until": announcement.valid_until,
@@ -137,6 +141,7 @@ def parse_announcement(document: bytes, now_s: float, verify: Verify) -> Announc
         gateway_url=read_url(reader, "gateway_url", ("https://", "http://")),
         signal_url=read_url(reader, "signal_url", ("wss://", "ws://")),
         multiaddrs=read_multiaddrs(reader),
+        pinned_for=_read_ids(reader, "pinned_for"),
         sequence=reader.integer("sequence", 0, MAX_SEQUENCE),
         issued_at=reader.integer("issued_at", 0, MAX_TIME_S),
         valid_until=reader.integer("valid_until", 0, MAX_TIME_S),
@@ -145,6 +150,13 @@ def parse_announcement(document: bytes, now_s: float, verify: Verify) -> Announc
     if announcement.lifetime_s > MAX_LIFETIME_S:
         reader.refuse("valid_until", f"at most {MAX_LIFETIME_S} seconds after issued_at")
     return announcement
+
+
+def _read_ids(reader: JsonReader, field_name: str) -> tuple[bytes, ...]:
+    ids = reader.items(field_name, 0, MAX_PINS)
+    if not all(map(is_hex_id, ids)):
+        reader.refuse(field_name, f"a list of at most {MAX_PINS} ids")
+    return tuple(map(from_hex, ids))
 
 
 def read_hex(reader: JsonReader, field_name: str, size: int) -> bytes:
@@ -300,6 +312,12 @@ class AnnouncementLedger:
         known = self._nodes.get(node)
         kept = known.tracks.get(track_root) if known else None
         return kept.announcement if known and kept and known.believes(kept, now_s) else None
+
+    def knows(self, announcement: Announcement) -> bool:
+        """Whether this very announcement is the latest of its node and track: said again, not replayed."""
+        node = self._nodes.get(announcement.node)
+        kept = node.tracks.get(announcement.track_root) if node else None
+        return kept is not None and kept.announcement == announcement
 
     def sweep(self, now_s: float) -> None:
         """Forget what could not be replayed any more either."""

@@ -89,9 +89,7 @@ class Promises:
         known = self._answers.get(answer.node)
         if known is None and len(self._answers) >= MAX_ANSWERS:
             return False
-        # Seconds are coarse: who accepts and holds within one says both, in this order.
-        is_next = answer.state is AnswerState.HELD and known and known.state is not AnswerState.HELD
-        if known and (answer.issued_at, is_next) <= (known.issued_at, False):
+        if known and _moment(answer) <= _moment(known):
             return False
         self._answers[answer.node] = answer
         return True
@@ -124,6 +122,11 @@ class Promises:
     def states(self) -> dict[bytes, AnswerState]:
         """The last word of each node."""
         return {node: answer.state for node, answer in self._answers.items()}
+
+
+def _moment(answer: PinAnswer) -> tuple[int, int]:
+    """Seconds are coarse: of two answers within one, the promise was the first."""
+    return answer.issued_at, answer.state is not AnswerState.ACCEPTED
 
 
 class RepairPlan:

@@ -38,6 +38,7 @@ def announced(**changes) -> Announcement:
         "valid_until": NOW + HOUR,
         "gateway_url": "https://node.example",
         "multiaddrs": ("/ip4/192.0.2.1/tcp/4001",),
+        "pinned_for": (b"p" * 32,),
     }
     return Announcement(**{**fields, **changes})
 
@@ -142,6 +143,8 @@ def test_garbage_is_refused_by_name(garbage):
         {"gateway_url": "https://a b"},
         {"signal_url": "https://node.example"},
         {"multiaddrs": ["ip4"]},
+        {"pinned_for": ["00" * 32] * 9},
+        {"pinned_for": ["AA" * 32]},
         {"multiaddrs": ["/ip4/\n"]},
         {"multiaddrs": ["/a"] * 9},
         {"operator": ""},
@@ -206,6 +209,8 @@ def test_an_announcement_without_chunks_takes_the_earlier_one_back():
     ledger.add(announced(sequence=8, held={}), NOW)
     assert not ledger.of_track(bytes(range(32)), NOW)
     assert ledger.claim(NODE.public, bytes(range(32)), NOW) is None
+    assert ledger.knows(announced(sequence=8, held={}))
+    assert not ledger.knows(announced())
 
 
 def test_a_restarted_node_is_believed_and_what_its_former_process_said_is_old():

@@ -8,7 +8,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digm.pinning import MONTH_S, AnswerState, PinAnswer, PinOrder
+from digm.pinning import MONTH_S, AnswerState, Decline, PinAnswer, PinOrder
 from digm.placement import Candidate, Promises, RepairPlan, placement, surplus
 
 ROOT = bytes(range(32))
@@ -213,6 +213,9 @@ def test_the_last_word_of_a_node_counts_and_old_ones_are_no_news():
     assert promises.promised((), 699) == {b"n" * 32}
     assert promises.promised((), 700) == set()
     assert promises.out(700) == {b"n" * 32}
+    declined = dataclasses.replace(word, state=AnswerState.DECLINED, reason=Decline.NO_SPACE)
+    assert promises.record(declined), "promised and taken back within one second"
+    assert not promises.record(word)
     assert promises.record(dataclasses.replace(word, state=AnswerState.HELD, issued_at=300))
     assert not promises.record(dataclasses.replace(word, issued_at=200))
     assert promises.states() == {b"n" * 32: AnswerState.HELD}

@@ -1,0 +1,362 @@
+"""Keeps the copies that artists order: takes orders, answers, fetches, repairs, and lets go when they end.
+
+A node says `held` only when every chunk was checked against its hash and lies fsynced in the store. Who shall
+hold what is the same sum on every node (`digm.placement`), so orders need no broker and no leader.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from digm.announcements import Announcement
+from digm.audits import Health
+from digm.errors import CallerFault, DigmError, PeerFault, Unavailable
+from digm.ids import short, to_hex
+from digm.node_ids import peer_id
+from digm.pinning import (
+    MAX_ORDER_BYTES,
+    AnswerState,
+    Decline,
+    OrderBook,
+    PinAnswer,
+    PinOrder,
+    encode_pin_answer,
+    is_active,
+    parse_pin_answer,
+    parse_pin_order,
+)
+from digm.placement import LOSS_GRACE_S, STEP_S, Candidate, Promises, RepairPlan, placement, surplus
+from hub.pinning.fetching import TrackFetcher
+from hub.pinning.herald import Herald
+from hub.pinning.network import Identity, Network, Store, verify
+from hub.pinning.records import Records
+
+log = structlog.get_logger()
+PROTOCOL = "/digm/pin/1.0.0"
+_REASONS = {"no_source": Decline.NO_SOURCE, "pin_order_mismatch": Decline.MISMATCH}
+
+
+@dataclass(frozen=True)
+class PinSettings:
+    """How this node keeps copies.
+
+    Attributes:
+        is_taking: False declines every order.
+        artists: only these Ed25519 keys; everybody if None.
+        most_tracks: pinned at once for others.
+        settle_s: so long after the start it only listens: who holds what is not known yet.
+        promise_s: so long may fetching take before others step in.
+        decline_s: so long others need not ask again.
+        repeat_s: so often a holder says the order again, for nodes that are new.
+    """
+
+    is_taking: bool = True
+    artists: frozenset[bytes] | None = None
+    most_tracks: int = 100_000
+    step_s: float = STEP_S
+    grace_s: float = LOSS_GRACE_S
+    settle_s: float = 90.0
+    promise_s: int = 1800
+    decline_s: int = 600
+    repeat_s: float = 600.0
+    parallel_tracks: int = 2
+
+
+@dataclass
+class _Pinned:
+    """What goes on about one order."""
+
+    order: PinOrder
+    plan: RepairPlan
+    promises: Promises = field(default_factory=Promises)
+    task: asyncio.Task[None] | None = None
+    repeated_at: float = 0.0
+    is_placed_here: bool = False
+
+    @property
+    def is_busy(self) -> bool:
+        return self.task is not None and not self.task.done()
+
+
+@dataclass(frozen=True)
+class OrderProgress:
+    """How far an order is, as this node sees it; node keys."""
+
+    order: PinOrder
+    holders: frozenset[bytes]
+    promised: frozenset[bytes]
+
+
+class Pinner:
+    """The pins of one node. Call `start` once, and `tick` every few seconds.
+
+    Args:
+        health: how a node stands with our auditor; a failed node's copy is no copy.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        identity: Identity,
+        store: Store,
+        herald: Herald,
+        records: Records,
+        settings: PinSettings | None = None,
+        health: Callable[[bytes], Health] = lambda _node: Health.UNPROVEN,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.book = OrderBook()
+        self._network, self._identity, self._store, self._herald = network, identity, store, herald
+        self._records, self._settings, self._health, self._now = records, settings or PinSettings(), health, now
+        self._me = identity.node_key
+        self._pinned: dict[bytes, _Pinned] = {}
+        self._turns = asyncio.Semaphore(self._settings.parallel_tracks)
+        self._listening_until = 0.0
+        self._changed: list[PinOrder] = []
+
+    async def start(self) -> None:
+        """Take up the orders that were known, listen, and answer on the stream."""
+        self._listening_until = self._now() + self._settings.settle_s
+        for document in await asyncio.to_thread(self._records.orders):
+            try:
+                self._take(document)
+            except DigmError as fault:  # over since, mostly
+                log.info("kept_order_dropped", code=fault.code)
+        self._changed.clear()
+        self._herald.listeners["pin_order"] = self.hear_order
+        self._herald.listeners["pin_answer"] = self.hear_answer
+        self._network.serve(PROTOCOL, self._on_request, most_bytes=MAX_ORDER_BYTES, timeout_s=10.0, parallel=16)
+
+    async def stop(self) -> None:
+        """Stop fetching; what was fetched stays."""
+        tasks = [item.task for item in self._pinned.values() if item.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def idle(self) -> None:
+        """Return when nothing is being fetched."""
+        while tasks := [item.task for item in self._pinned.values() if item.task is not None and item.is_busy]:
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def hear_order(self, document: bytes) -> None:
+        """An order out of the gossip. Raises PeerFault where it is not valid."""
+        self._take(document)
+
+    def hear_answer(self, document: bytes) -> None:
+        """Another node's answer. Raises PeerFault where it is not valid."""
+        answer = parse_pin_answer(document, self._now(), verify)
+        pinned = self._pinned.get(answer.order_id)
+        if pinned is not None:
+            pinned.promises.record(answer)
+
+    async def place(self, document: bytes) -> PinOrder:
+        """Give an order to the network: of an artist who asks this node, say.
+
+        Raises:
+            PeerFault: it is not valid. Unavailable: the backbone is down; CallerFault: the book is full.
+        """
+        order = self._take(document)
+        if order.order_id in self._pinned:
+            self._pinned[order.order_id].is_placed_here = True
+        await self._network.publish(document)
+        return order
+
+    def progress(self) -> list[OrderProgress]:
+        """How far each order is."""
+        found = []
+        for item in self._pinned.values():
+            holders = self._holders(item.order)
+            promised = item.promises.promised(holders, self._now())
+            found.append(OrderProgress(item.order, frozenset(holders), frozenset(promised)))
+        return found
+
+    async def tick(self) -> None:
+        """Look at every order once: step in, repair, repeat, let go.
+
+        Raises:
+            Unavailable: backbone, disk or records fail just now; the next call goes on.
+        """
+        await self._keep_changes()
+        await asyncio.to_thread(self._store.end_expired_pins)
+        self.book.sweep(self._now())
+        for order_id, item in list(self._pinned.items()):
+            if self.book.latest(item.order.artist, item.order.track_root) != item.order or not is_active(
+                item.order, self._now()
+            ):
+                await self._let_go(item)
+                del self._pinned[order_id]
+        if self._now() < self._listening_until:
+            return
+        mine = await asyncio.to_thread(self._my_pins)
+        for item in list(self._pinned.values()):
+            await self._look(item, to_hex(item.order.order_id) in mine)
+
+    # -- orders
+
+    def _take(self, document: bytes) -> PinOrder:
+        order = parse_pin_order(document, self._now(), verify)
+        known = self.book.latest(order.artist, order.track_root)
+        if known == order:
+            return known  # said again for newcomers
+        self.book.add(order, self._now())
+        self._changed.append(order)
+        if not order.is_cancelling:
+            plan = RepairPlan(order, self._me, self._settings.step_s, self._settings.grace_s)
+            self._pinned[order.order_id] = _Pinned(order, plan, repeated_at=self._now())
+        return order
+
+    async def _keep_changes(self) -> None:
+        while self._changed:
+            order = self._changed[0]
+            await asyncio.to_thread(self._records.keep_order, order.artist, order.track_root, order.document)
+            self._changed.pop(0)
+
+    async def _on_request(self, _peer: str, request: bytes) -> bytes:
+        """An order on the stream; the answer is signed. Raises PeerFault, CallerFault: not a valid order."""
+        order = self._take(request)
+        await self._keep_changes()
+        item = self._pinned.get(order.order_id)
+        if item is None:  # a cancelling one
+            return self._answer(order, AnswerState.DECLINED, Decline.NOT_NEEDED)
+        if self._me in self._holders(order):
+            return self._answer(order, AnswerState.HELD)
+        reason = None if item.is_busy else await self._why_not(order)
+        if reason is not None:
+            return self._answer(order, AnswerState.DECLINED, reason)
+        return await self._accept(item)
+
+    # -- one order
+
+    async def _look(self, item: _Pinned, is_mine: bool) -> None:
+        order, now_s = item.order, self._now()
+        holders, out = self._holders(order), item.promises.out(now_s)
+        promised = item.promises.promised(holders, now_s)
+        candidates = self._candidates(out - holders - {self._me})
+        if is_mine:
+            await self._keep_holding(item, holders)
+        elif not item.is_busy:
+            item.plan.look(holders, promised, candidates, now_s)
+            if item.plan.is_due(now_s) and self._me not in out:
+                reason = await self._why_not(order)
+                await (self._accept(item) if reason is None else self._decline(item, reason))
+        await self._repeat(item, holders)
+
+    async def _keep_holding(self, item: _Pinned, holders: set[bytes]) -> None:
+        """Fetch again what was lost here; let go if enough others hold it for certain."""
+        if not item.is_busy and self._me not in holders:
+            item.task = self._start_fetching(item)
+            return
+        proven = [
+            Candidate.of(claim)
+            for claim in self._herald.ledger.of_track(item.order.track_root, self._now())
+            if claim.node == self._me or (claim.node in holders and self._health(claim.node) is Health.HEALTHY)
+        ]
+        if self._me in surplus(item.order, proven):
+            log.info("pin_not_needed", track_root=short(item.order.track_root), holders=len(proven))
+            await self._let_go(item)
+            await self._decline(item, Decline.NOT_NEEDED)
+
+    async def _repeat(self, item: _Pinned, holders: set[bytes]) -> None:
+        first = placement(item.order.track_root, self._candidates(set()))
+        is_ours = next((node for node in first if node in holders), None) == self._me
+        is_wanting = item.is_placed_here and len(holders) < item.order.desired_replicas
+        if (is_ours or is_wanting) and self._now() >= item.repeated_at + self._settings.repeat_s:
+            item.repeated_at = self._now()
+            await self._network.publish(item.order.document)
+
+    async def _why_not(self, order: PinOrder) -> Decline | None:
+        settings = self._settings
+        if not settings.is_taking or (settings.artists is not None and order.artist not in settings.artists):
+            return Decline.POLICY
+        if len(await asyncio.to_thread(self._my_pins)) >= settings.most_tracks:
+            return Decline.POLICY
+        return None if await asyncio.to_thread(self._store.free_bytes) > 0 else Decline.NO_SPACE
+
+    async def _accept(self, item: _Pinned) -> bytes:
+        if not item.is_busy:
+            item.task = self._start_fetching(item)
+        return await self._say(item, AnswerState.ACCEPTED)
+
+    def _start_fetching(self, item: _Pinned) -> asyncio.Task[None]:
+        return asyncio.create_task(self._fetch(item), name=f"pin-{short(item.order.track_root)}")
+
+    async def _fetch(self, item: _Pinned) -> None:
+        order = item.order
+        fetcher = TrackFetcher(self._network, self._store, order, lambda: self._claimants(order.track_root))
+        try:
+            async with self._turns:
+                await fetcher.hold_manifest()
+                root, name = to_hex(order.track_root), to_hex(order.order_id)
+                await asyncio.to_thread(self._store.pin, root, name, order.expires_at)
+                await fetcher.hold_chunks()
+            await self._herald.announce()
+            await self._say(item, AnswerState.HELD)
+            log.info("track_pinned", track_root=short(order.track_root), order_id=short(order.order_id))
+        except (CallerFault, PeerFault, Unavailable) as fault:
+            log.warning("track_not_pinned", track_root=short(order.track_root), code=fault.code)
+            await self._give_up(item, _REASONS.get(fault.code, Decline.NO_SPACE))
+        except Exception:  # our bug: the others are told at least, so that one of them steps in
+            log.exception("pinning_failed", track_root=short(order.track_root))
+            await self._give_up(item, Decline.NO_SOURCE)
+
+    async def _give_up(self, item: _Pinned, reason: Decline) -> None:
+        try:
+            await self._let_go(item)
+            if reason is Decline.MISMATCH:
+                self.book.drop(item.order)
+            await self._decline(item, reason)
+        except DigmError as fault:
+            log.warning("decline_not_sent", track_root=short(item.order.track_root), code=fault.code)
+
+    async def _let_go(self, item: _Pinned) -> None:
+        if item.task is not None and item.task is not asyncio.current_task():
+            item.task.cancel()
+        root, name = to_hex(item.order.track_root), to_hex(item.order.order_id)
+        await asyncio.to_thread(self._store.unpin, root, name)
+
+    async def _decline(self, item: _Pinned, reason: Decline) -> bytes:
+        return await self._say(item, AnswerState.DECLINED, reason)
+
+    async def _say(self, item: _Pinned, state: AnswerState, reason: Decline | None = None) -> bytes:
+        document = self._answer(item.order, state, reason)
+        item.promises.record(parse_pin_answer(document, self._now(), verify))
+        await self._network.publish(document)
+        return document
+
+    def _answer(self, order: PinOrder, state: AnswerState, reason: Decline | None = None) -> bytes:
+        lifetimes = {
+            AnswerState.ACCEPTED: self._settings.promise_s,
+            AnswerState.DECLINED: self._settings.decline_s,
+        }
+        issued_at = int(self._now())
+        valid_until = issued_at + lifetimes.get(state, 86_400)
+        answer = PinAnswer(self._me, order.order_id, state, reason, issued_at, valid_until)
+        return encode_pin_answer(answer, self._identity.sign)
+
+    # -- who
+
+    def _holders(self, order: PinOrder) -> set[bytes]:
+        return {claim.node for claim in self._claims(order.track_root) if _is_copy(claim, order)}
+
+    def _claims(self, track_root: bytes) -> list[Announcement]:
+        claims = self._herald.ledger.of_track(track_root, self._now())
+        return [claim for claim in claims if self._health(claim.node) is not Health.FAILED]
+
+    def _claimants(self, track_root: bytes) -> list[str]:
+        ranked = sorted(self._claims(track_root), key=lambda claim: -claim.share)
+        return [peer_id(claim.node) for claim in ranked if claim.node != self._me]
+
+    def _candidates(self, out: set[bytes]) -> list[Candidate]:
+        present = self._herald.ledger.present(self._now())
+        return [Candidate.of(said) for said in present if said.node not in out]
+
+    def _my_pins(self) -> set[str]:
+        return {name for track in self._store.tracks() for name in track.pinned_by}
+
+
+def _is_copy(claim: Announcement, order: PinOrder) -> bool:
+    return claim.is_whole and claim.manifest_hash == order.manifest_hash and order.order_id in claim.pinned_for

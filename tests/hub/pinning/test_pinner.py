@@ -1,0 +1,248 @@
+"""Pins from order to end, over an in-memory network (`swarm.FakeNetwork` is a fake of the backbone)."""
+
+import pytest
+
+from digm.errors import DigmError
+from digm.pinning import AnswerState, Decline, parse_pin_answer
+from hub.pinning.network import verify
+from hub.pinning.pinner import PROTOCOL
+from tests.hub.node.music import rot
+from tests.hub.pinning.swarm import FakeSwarm, order_for
+
+
+@pytest.fixture
+async def swarm(tmp_path):
+    swarm = FakeSwarm(tmp_path)
+    yield swarm
+    await swarm.close()
+
+
+async def started(swarm, folder, nodes=6, replicas=3, **settings):
+    """Nodes that know each other, and a track whose order has just been placed."""
+    for number in range(nodes):
+        await swarm.add(f"node {number}", **settings)
+    track = await swarm.publish_track(folder)
+    await swarm.run(60)
+    order = order_for(track, folder, replicas, swarm.now)
+    origin = next(node for node in swarm.nodes.values() if node.name == "origin")
+    await origin.pinner.place(order)
+    return track, order
+
+
+def named(swarm, name):
+    return next(node for node in swarm.nodes.values() if node.name == name)
+
+
+async def test_an_order_is_held_by_as_many_nodes_as_it_asks_for(swarm, tmp_path):
+    track, _ = await started(swarm, tmp_path / "artist")
+    await swarm.run(120)
+    assert len(swarm.holders(track)) == 3
+    for name in swarm.holders(track):
+        store = named(swarm, name).store
+        assert all(store.read(chunk) == track.store.read(chunk) for chunk in track.hashes)
+
+
+async def test_everybody_sees_the_progress_and_the_end_of_it(swarm, tmp_path):
+    track, _ = await started(swarm, tmp_path / "artist")
+    await swarm.run(120)
+    expected = {named(swarm, name).key for name in swarm.holders(track)}
+    for node in swarm.nodes.values():
+        (progress,) = node.pinner.progress()
+        assert progress.holders == expected and not progress.promised
+
+
+async def test_a_node_says_held_only_when_every_chunk_is_on_its_disk(swarm, tmp_path):
+    track, order = await started(swarm, tmp_path / "artist", nodes=1, replicas=1)
+    origin, node = named(swarm, "origin"), named(swarm, "node 0")
+    swarm.deliver()
+    origin.may_give.clear()
+    first = parse_pin_answer(await node.network.served[PROTOCOL]("them", order), swarm.now, verify)
+    assert first.state is AnswerState.ACCEPTED
+    await swarm.run(30)
+    assert not node.pinner.progress()[0].holders
+    second = parse_pin_answer(await node.network.served[PROTOCOL]("them", order), swarm.now, verify)
+    assert second.state is AnswerState.ACCEPTED
+    origin.may_give.set()
+    await swarm.run(30)
+    third = parse_pin_answer(await node.network.served[PROTOCOL]("them", order), swarm.now, verify)
+    assert third.state is AnswerState.HELD
+    assert node.holds(track)
+
+
+async def test_two_lost_copies_are_made_again_by_two_nodes_and_no_more(swarm, tmp_path):
+    track, _ = await started(swarm, tmp_path / "artist", nodes=8, replicas=4)
+    await swarm.run(120)
+    before = swarm.holders(track)
+    for name in sorted(before)[:2]:
+        named(swarm, name).is_up = False
+    await swarm.run(180 + 300 + 120)
+    after = swarm.holders(track)
+    assert len(after) == 4
+    assert len(after - before) == 2
+
+
+async def test_a_restart_moves_nothing_and_the_node_goes_on_with_what_it_had(swarm, tmp_path):
+    track, _ = await started(swarm, tmp_path / "artist", nodes=6, replicas=3)
+    await swarm.run(120)
+    before = swarm.holders(track)
+    name = sorted(before)[0]
+    named(swarm, name).is_up = False
+    await swarm.run(240)
+    await swarm.add(name)
+    await swarm.run(600)
+    assert swarm.holders(track) == before
+    assert len(named(swarm, name).pinner.book) == 1
+
+
+async def test_with_a_third_of_all_messages_lost_the_copies_are_made_and_stay_few(swarm, tmp_path):
+    track, order = await started(swarm, tmp_path / "artist", nodes=6, replicas=3)
+    for node in swarm.nodes.values():
+        node.herald.on_gossip("them", order)
+    await swarm.run(900, lost=0.33)
+    assert 3 <= len(swarm.holders(track)) <= 5
+
+
+async def test_a_chunk_that_rots_is_fetched_again(swarm, tmp_path):
+    track, _ = await started(swarm, tmp_path / "artist", nodes=3, replicas=2)
+    await swarm.run(120)
+    node = named(swarm, sorted(swarm.holders(track))[0])
+    rot(node.store, track.hashes[0])
+    with pytest.raises(DigmError):
+        node.store.read(track.hashes[0])
+    assert not node.holds(track)
+    await swarm.run(60)
+    assert node.store.read(track.hashes[0]) == track.store.read(track.hashes[0])
+
+
+async def test_wrong_bytes_are_not_kept_and_the_next_source_is_asked(swarm, tmp_path):
+    track, _ = await started(swarm, tmp_path / "artist", nodes=4, replicas=2)
+    await swarm.run(120)
+    named(swarm, "origin").is_lying = True
+    for name in sorted(swarm.holders(track))[:1]:
+        named(swarm, name).is_up = False
+    await swarm.run(700)
+    assert len(swarm.holders(track)) == 2
+
+
+async def test_when_nobody_gives_the_track_nodes_decline_and_try_again_later(swarm, tmp_path):
+    track, _ = await started(swarm, tmp_path / "artist", nodes=2, replicas=1)
+    origin = named(swarm, "origin")
+    origin.is_lying = True
+    await swarm.run(300)
+    assert not swarm.holders(track)
+    assert Decline.NO_SOURCE in decline_reasons(swarm)
+    origin.is_lying = False
+    await swarm.run(900)
+    assert len(swarm.holders(track)) == 1
+
+
+def decline_reasons(swarm):
+    answers = [
+        answer
+        for node in swarm.nodes.values()
+        for item in node.pinner._pinned.values()
+        for answer in item.promises._answers.values()
+    ]
+    return {answer.reason for answer in answers}
+
+
+async def test_a_node_without_room_declines_and_another_steps_in(swarm, tmp_path):
+    for number in range(3):
+        await swarm.add(f"small {number}", quota=1000)
+    track, order = await started(swarm, tmp_path / "artist", nodes=3, replicas=3)
+    await swarm.run(600)
+    assert swarm.holders(track) == {"node 0", "node 1", "node 2"}
+    small = named(swarm, "small 0")
+    answer = parse_pin_answer(await small.network.served[PROTOCOL]("them", order), swarm.now, verify)
+    if answer.state is AnswerState.ACCEPTED:  # the room is known to be too small once the manifest is there
+        await small.pinner.idle()
+    assert Decline.NO_SPACE in decline_reasons(swarm)
+    assert not small.holds(track)
+
+
+@pytest.mark.parametrize(
+    "policy", [{"is_taking": False}, {"artists": frozenset([bytes(32)])}, {"most_tracks": 0}]
+)
+async def test_a_node_declines_what_its_operator_does_not_want(swarm, tmp_path, policy):
+    track, order = await started(swarm, tmp_path / "artist", nodes=1, replicas=1, **policy)
+    node = named(swarm, "node 0")
+    answer = parse_pin_answer(await node.network.served[PROTOCOL]("them", order), swarm.now, verify)
+    assert (answer.state, answer.reason) == (AnswerState.DECLINED, Decline.POLICY)
+    await swarm.run(120)
+    assert not swarm.holders(track)
+
+
+async def test_an_order_for_somebody_elses_track_is_dropped(swarm, tmp_path):
+    await started(swarm, tmp_path / "artist", nodes=2, replicas=1)
+    other = await swarm.publish_track(tmp_path / "other", seed=2)
+    await swarm.run(60)
+    forged = order_for(other, tmp_path / "artist", 2, swarm.now)
+    origin = named(swarm, "origin")
+    await origin.pinner.place(forged)
+    await swarm.run(120)
+    assert not swarm.holders(other)
+    assert Decline.NO_SOURCE in decline_reasons(swarm)  # nobody has a manifest that this artist signed
+
+
+async def test_what_is_cancelled_or_over_is_let_go(swarm, tmp_path):
+    folder = tmp_path / "artist"
+    track, _ = await started(swarm, folder, nodes=4, replicas=2)
+    await swarm.run(120)
+    origin = named(swarm, "origin")
+    await origin.pinner.place(order_for(track, folder, 0, swarm.now, sequence=2))
+    await swarm.run(30)
+    assert not swarm.holders(track)
+    short = order_for(track, folder, 2, swarm.now, sequence=3, duration_s=300)
+    await origin.pinner.place(short)
+    await swarm.run(120)
+    assert len(swarm.holders(track)) == 2
+    await swarm.run(240)
+    assert not swarm.holders(track)
+    assert not any(node.pinner.progress() for node in swarm.nodes.values())
+
+
+async def test_a_greater_order_makes_more_copies(swarm, tmp_path):
+    folder = tmp_path / "artist"
+    track, _ = await started(swarm, folder, nodes=6, replicas=2)
+    await swarm.run(120)
+    await named(swarm, "origin").pinner.place(order_for(track, folder, 5, swarm.now, sequence=2))
+    await swarm.run(300)
+    assert len(swarm.holders(track)) == 5
+
+
+async def test_a_node_that_comes_later_hears_of_old_orders(swarm, tmp_path):
+    track, _ = await started(swarm, tmp_path / "artist", nodes=1, replicas=3)
+    await swarm.run(120)
+    await swarm.add("late 0")
+    await swarm.add("late 1")
+    await swarm.run(900)
+    assert len(swarm.holders(track)) == 3
+
+
+async def test_a_wrong_order_is_refused_on_the_stream_and_in_the_gossip(swarm, tmp_path):
+    track, order = await started(swarm, tmp_path / "artist", nodes=1, replicas=1)
+    node = named(swarm, "node 0")
+    broken = order[:-10] + b"0" * 8 + b'"}'
+    assert not node.herald.on_gossip("them", broken)
+    assert not node.herald.on_gossip("them", b"\xff" * 100)
+    assert not node.herald.on_gossip("them", b'{"kind":"unknown"}')
+    with pytest.raises(DigmError) as fault:
+        await node.network.served[PROTOCOL]("them", broken)
+    assert fault.value.code == "pin_order_forged"
+    newer = order_for(track, tmp_path / "artist", 1, swarm.now, sequence=5)
+    assert node.herald.on_gossip("them", newer)
+    assert not node.herald.on_gossip("them", order)
+
+
+async def test_a_track_that_does_not_fit_beside_what_is_promised_is_declined(swarm, tmp_path):
+    folder = tmp_path / "artist"
+    track, _ = await started(swarm, folder, nodes=0, replicas=1)
+    size = sum(len(track.store.read(name)) for name in track.hashes) + len(track.document)
+    small = await swarm.add("small", quota=size + len(track.document) + 1000)
+    other = await swarm.publish_track(folder, seed=2)
+    await swarm.run(900)
+    assert small.holds(track)
+    await named(swarm, "origin").pinner.place(order_for(other, folder, 1, swarm.now))
+    await swarm.run(120)
+    assert small.holds(track) and not small.holds(other)
+    assert small.store.promised_bytes <= small.store.quota_bytes
