@@ -3,6 +3,7 @@
 import datetime
 import ipaddress
 import secrets
+import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from digm.errors import CallerFault
 from hub.config import Settings
 from hub.storage.durable import disk_faults_named, make_folder, rename_into, sync_folder, write_new
 
@@ -26,9 +28,10 @@ def certificate_files(settings: Settings) -> tuple[Path, Path] | None:
         the operator's files; else, where DIGM_GATEWAY_TLS_PORT asks for TLS, a self-signed pair in the data
         folder, made again before it expires; None without TLS.
     Raises:
-        Unavailable, CallerFault: the data folder cannot be written.
+        CallerFault: `bad_certificate`. Unavailable, CallerFault: the data folder cannot be written.
     """
     if settings.gateway_cert and settings.gateway_key:
+        _check_pair(settings.gateway_cert, settings.gateway_key)
         return settings.gateway_cert, settings.gateway_key
     if settings.gateway_tls_port < 0:
         return None
@@ -41,6 +44,15 @@ def certificate_files(settings: Settings) -> tuple[Path, Path] | None:
             _put(key, private, 0o600)
             _put(certificate, chain, 0o644)
     return certificate, key
+
+
+def _check_pair(certificate: Path, key: Path) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except OSError as error:  # ssl.SSLError is one
+        raise CallerFault(
+            "bad_certificate", f"DIGM_GATEWAY_CERT and DIGM_GATEWAY_KEY cannot be used together: {error}."
+        ) from error
 
 
 def _put(path: Path, data: bytes, mode: int) -> None:

@@ -11,7 +11,6 @@ import structlog
 from hypercorn.asyncio import serve as serve_hypercorn
 from hypercorn.config import Config
 
-from digm.errors import CallerFault
 from hub.config import Settings
 from hub.gateway.app import Gateway
 from hub.gateway.certificate import certificate_files
@@ -33,9 +32,6 @@ def hypercorn_config(sockets: GatewaySockets, files: tuple[Path, Path] | None) -
 
     Args:
         files: certificate chain and key for `sockets.tls`.
-
-    Raises:
-        CallerFault: `bad_certificate`.
     """
     config = Config()
     plain, tls = _handed_over(sockets.plain), _handed_over(sockets.tls)
@@ -59,12 +55,6 @@ def hypercorn_config(sockets: GatewaySockets, files: tuple[Path, Path] | None) -
     config.include_server_header = False
     if tls and files:
         config.certfile, config.keyfile = map(str, files)
-        try:
-            config.create_ssl_context()
-        except OSError as error:  # ssl.SSLError is one
-            raise CallerFault(
-                "bad_certificate", f"DIGM_GATEWAY_CERT and DIGM_GATEWAY_KEY cannot be used together: {error}."
-            ) from error
     return config
 
 
@@ -86,6 +76,7 @@ async def serve(
     Raises:
         CallerFault: `port_in_use`, `cannot_listen`, `bad_certificate`.
     """
+    files = certificate_files(settings)  # refused, or made, before anything is bound
     if listening is not None:
         is_tls = settings.gateway_cert is not None
         sockets = GatewaySockets(None if is_tls else listening, listening if is_tls else None, None)
@@ -94,13 +85,14 @@ async def serve(
         return
     elif sockets is None:
         [sockets] = bind_for_workers(settings)
-    await _serve_alone(settings, stop, sockets)
+    await _serve_alone(settings, stop, sockets, files)
 
 
-async def _serve_alone(settings: Settings, stop: asyncio.Event, sockets: GatewaySockets) -> None:
+async def _serve_alone(
+    settings: Settings, stop: asyncio.Event, sockets: GatewaySockets, files: tuple[Path, Path] | None
+) -> None:
     forget_late_bodies()
     bound_connections()
-    files = certificate_files(settings)
     quic_port = sockets.quic.getsockname()[1] if sockets.quic else None
     store = ChunkStore(settings.data, settings.verify_reads)
     gateway = Gateway(store, settings.gateway_cache_bytes, _alt_svc(settings, quic_port))

@@ -15,7 +15,6 @@ from contextlib import suppress
 import structlog
 
 from hub.config import Settings
-from hub.gateway.certificate import certificate_files
 from hub.gateway.sockets import GatewaySockets, bind_for_workers
 from hub.lifecycle import tie_to_parent
 
@@ -34,7 +33,6 @@ async def supervise(settings: Settings, stop: asyncio.Event) -> None:
     Raises:
         CallerFault: `port_in_use`, `cannot_listen`.
     """
-    certificate_files(settings)  # made once, not by each of them
     sockets = bind_for_workers(settings)
     share = {"DIGM_GATEWAY_CACHE_BYTES": str(settings.gateway_cache_bytes // len(sockets))}
     try:

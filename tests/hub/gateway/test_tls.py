@@ -64,10 +64,13 @@ async def test_http_2_is_negotiated_and_http_1_still_answers(tmp_path: Path) -> 
         stop.set()
 
 
-async def test_files_that_are_no_certificate_are_refused_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_files_that_are_no_certificate_are_refused_by_name(tmp_path: Path, workers: int) -> None:
     certificate, key = self_signed(tmp_path)
     key.write_text("not a key")
-    settings = Settings(data=tmp_path, gateway_port=0, gateway_cert=certificate, gateway_key=key)
+    settings = Settings(
+        data=tmp_path, gateway_port=0, gateway_cert=certificate, gateway_key=key, gateway_workers=workers
+    )
     with pytest.raises(CallerFault, match="DIGM_GATEWAY_CERT") as failure:
-        await serve(settings, asyncio.Event(), bind("127.0.0.1", 0))
+        await serve(settings, asyncio.Event())
     assert failure.value.code == "bad_certificate"
