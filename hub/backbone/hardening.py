@@ -56,6 +56,20 @@ def bounded_yamux(settings: BackboneSettings) -> type[Yamux]:
     return BoundedYamux
 
 
+def use_yamux(network: Any, muxer: type[Yamux]) -> None:
+    """Every connection gets this muxer: 0.8.1 negotiates what it is given, and then makes its own Yamux."""
+    multistream = network.upgrader.muxer_multistream
+
+    async def new_connection(secured: Any, peer: ID) -> Any:
+        protocol, _ = await multistream._selector.select(
+            secured, secured.is_initiator, multistream.negotiate_timeout
+        )
+        made = muxer(secured, peer, is_initiator=secured.is_initiator)
+        return multistream._annotate_connection(made, secured, protocol)
+
+    multistream.new_conn = new_connection
+
+
 def lengthen_queues(most: int) -> None:
     """RPCs that wait for one neighbour; the library's 32 lose half of a burst."""
     vars(pubsub_module)["RpcQueue"] = partial(RpcQueue, most)

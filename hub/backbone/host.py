@@ -31,6 +31,7 @@ from libp2p.rcmgr.manager import ResourceLimits, ResourceManager
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
+from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
@@ -45,6 +46,7 @@ from hub.backbone.hardening import (
     guard_tasks,
     lengthen_queues,
     stop_auto_connecting,
+    use_yamux,
 )
 from hub.backbone.model import PeerAddress, PeerInfo
 from hub.backbone.providers import find_providers
@@ -57,6 +59,7 @@ StreamHandler = Callable[[FrameStream, str], Awaitable[None]]
 QUEUED_RPCS = 1_024
 MOST_TASKS = 8_192
 HANG_UP_WITHIN_S = 2.0
+UNBOUNDED = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,12 @@ class BackboneHost:
         self.host: IHost = new_host(
             key_pair=key_pair,
             sec_opt={TProtocol(NOISE): noise},
-            muxer_opt={TProtocol(YAMUX): bounded_yamux(settings)},
+            muxer_opt={TProtocol(YAMUX): Yamux},
             listen_addrs=[Multiaddr(address) for address in settings.listen],
             announce_addrs=[Multiaddr(address) for address in settings.announce] or None,
             negotiate_timeout=int(settings.negotiate_timeout_s),
             connection_config=_connections(settings),
-            resource_manager=_resources(settings),
+            resource_manager=_resources(),
             disable_identify_address_discovery=True,
         )
         self.network: Any = self.host.get_network()
@@ -109,6 +112,7 @@ class BackboneHost:
             max_concurrent_validator_count=64,
         )
         self.dht = KadDHT(self.host, DHTMode.SERVER, strict_validation=True)
+        use_yamux(self.network, bounded_yamux(settings))
         guard_streams(self.network)
         stop_auto_connecting(self.network)
         self._gossip_guard = GossipGuard(self.pubsub, self.router, settings, TOPIC)
@@ -306,13 +310,11 @@ def _connections(settings: BackboneSettings) -> ConnectionConfig:
     )
 
 
-def _resources(settings: BackboneSettings) -> ResourceManager:
+def _resources() -> ResourceManager:
+    # It only counts, and miscounts handshakes that are cancelled; Admission and BoundedYamux have the bounds.
     # Circuit breaker off: five failures that a stranger causes would shut everybody out for a minute.
     return ResourceManager(
-        limits=ResourceLimits(
-            max_connections=2 * settings.most_connections,
-            max_streams=settings.most_connections * settings.most_streams_per_connection,
-        ),
+        limits=ResourceLimits(max_connections=UNBOUNDED, max_streams=UNBOUNDED),
         enable_circuit_breaker=False,
         enable_graceful_degradation=False,
         enable_memory_limits=False,

@@ -64,7 +64,7 @@ class Node:
     def judge(self, _author: str, payload: bytes) -> bool:
         if payload.startswith(b"lie"):
             return False
-        self.heard.append(payload.decode())
+        self.heard.append(payload[:60].rstrip(b"\0").decode())
         return True
 
     async def obey(self, command: str, *arguments: str) -> Any:

@@ -69,6 +69,7 @@ async def node_process(data: Path, *bootstrap: str) -> AsyncIterator[NodeProcess
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
+            limit=1 << 20,
         )
     try:
         hello = await _line(process)

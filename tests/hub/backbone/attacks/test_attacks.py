@@ -1,0 +1,82 @@
+"""Every line of the backbone's threats, attacked from another process: the node lives on and does not grow."""
+
+import asyncio
+import re
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from digm.backbone_messages import PIN
+from tests.hub.backbone.attacks.attacker import ATTACKS
+from tests.hub.backbone.nodes import ROOT, NodeProcess, backbone, node_process, until
+from tests.hub.house import publish_track
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+PATIENCE_S = 60.0
+# The allocator's own steps; what each of these attacks would cost a node without bounds is far above.
+GROWTH_BYTES = 24 * 1024 * 1024
+
+
+@asynccontextmanager
+async def attacker(name: str, node: NodeProcess, root: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.hub.backbone.attacks.attacker", name, node.tcp, node.websocket, root),
+        cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def attack(process: asyncio.subprocess.Process) -> None:
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(b"go\n")
+    async with asyncio.timeout(PATIENCE_S):
+        while line := await process.stdout.readline():
+            if line == b"done\n":
+                return
+    raise AssertionError("the attacker succeeded, or gave up")
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+async def test_a_node_that_is_attacked_lives_on_and_answers_an_honest_peer(tmp_path: Path, name: str) -> None:
+    root = publish_track(tmp_path).root
+    async with node_process(tmp_path) as node, attacker(name, node, root) as hostile:
+        await attack(hostile)
+        before = await node.ask("status")
+        for _ in range(2):
+            await attack(hostile)
+        async with backbone(node.tcp) as honest:  # a new one: the door is open, too
+            await until(honest.peers)
+            answer = await honest.request(node.peer_id, PIN.name, b"well?", timeout_s=20.0, most_bytes=99)
+            assert answer == b"?llew"
+            await honest.publish(b"honest word")
+
+            async def is_heard() -> bool:
+                return "honest word" in (await node.ask("status"))["heard"]
+
+            await until(is_heard)
+        after = await node.ask("status")
+        assert node.is_alive
+        assert after["restarts"] == 0
+        assert not [text for text in after["heard"] if text.startswith(("forged", "lie"))]
+        assert name != "replayed_gossip" or [text for text in after["heard"] if text.startswith("said once")]
+        said = [text for text in after["heard"] if text.startswith("said once")]
+        assert len(said) == len(set(said))
+        assert after["resident_bytes"] - before["resident_bytes"] < GROWTH_BYTES
+
+
+def test_there_is_an_attack_for_every_line_of_the_threats() -> None:
+    lines = re.findall(
+        r"^\| (\d+) \|.*\| `(\w+)` \|$", (ROOT / "docs" / "threats.md").read_text(), re.MULTILINE
+    )
+    assert [int(number) for number, _ in lines] == list(range(1, 25))
+    assert sorted(name for _, name in lines) == sorted(ATTACKS)

@@ -1,0 +1,104 @@
+"""What hub.backbone takes from inside py-libp2p 0.8.1: a newer library without it fails here."""
+
+import inspect
+from importlib.metadata import version
+from typing import Any
+
+import libp2p.pubsub.pubsub as pubsub_module
+import pytest
+import trio
+from libp2p.kad_dht.provider_store import ProviderStore
+from libp2p.network.connection.swarm_connection import SwarmConn
+from libp2p.network.swarm import Swarm
+from libp2p.pubsub.rpc_queue import RpcQueue
+from libp2p.stream_muxer.yamux.yamux import Yamux
+from libp2p.tools.anyio_service.trio_manager import TrioManager
+
+from hub.backbone.host import BackboneHost
+from hub.backbone.settings import BackboneSettings
+
+
+async def valid(_author: str, _payload: bytes) -> bool:
+    return True
+
+
+@pytest.fixture
+def host() -> BackboneHost:
+    made: list[BackboneHost] = []
+
+    async def build() -> None:
+        made.append(BackboneHost(bytes(range(32)), BackboneSettings(), valid))
+
+    trio.run(build)
+    return made[0]
+
+
+def test_the_version_is_the_one_that_was_looked_into() -> None:
+    assert version("libp2p") == "0.8.1"
+
+
+def test_noise_and_yamux_are_all_that_is_on_offer(host: BackboneHost) -> None:
+    upgrader: Any = host.network.upgrader
+    assert list(upgrader.security_multistream.transports) == ["/noise"]
+    assert list(upgrader.muxer_multistream.transports) == ["/yamux/1.0.0"]
+    assert upgrader.muxer_multistream.new_conn.__qualname__ == "use_yamux.<locals>.new_connection"
+    assert "self.muxer_multistream.new_conn(" in inspect.getsource(type(upgrader))
+    assert callable(upgrader.muxer_multistream._selector.select)
+
+
+def test_inbound_connections_come_through_our_admission(host: BackboneHost) -> None:
+    assert host.network._handle_inbound_connection == host._admission.handle
+    source = inspect.getsource(Swarm.listen)
+    assert "self._handle_inbound_connection(" in source
+    assert list(inspect.signature(Swarm.upgrade_inbound_raw_conn).parameters) == ["self", "raw_conn", "maddr"]
+
+
+def test_yamux_asks_our_bounds_before_it_reads_a_body_and_before_it_gives_a_stream() -> None:
+    assert "self._read_data_body(" in inspect.getsource(Yamux.handle_incoming)
+    assert "self.muxed_conn.accept_stream()" in inspect.getsource(SwarmConn._handle_new_streams)
+    for name in ("_cleanup_on_error", "rtt", "open_stream"):
+        assert callable(getattr(Yamux, name))
+    assert "self.event_closed.set()" in inspect.getsource(Yamux._cleanup_on_error)
+
+
+def test_gossip_comes_through_our_guard(host: BackboneHost) -> None:
+    pubsub: Any = host.pubsub
+    assert pubsub.push_msg == host._gossip_guard.push
+    assert pubsub.continuously_read_stream == host._gossip_guard.read
+    source = inspect.getsource(pubsub_module.Pubsub)
+    assert "self.push_msg, peer_id, msg" in source and "self.continuously_read_stream(stream)" in source
+    assert callable(pubsub._handle_dead_peer)
+    assert host.router.scorer is not None and callable(host.router.scorer.penalize_behavior)
+
+
+def test_queues_of_neighbours_are_long(host: BackboneHost) -> None:
+    queue: Any = vars(pubsub_module)["RpcQueue"]()
+    assert isinstance(queue, RpcQueue)
+    assert queue._queue.max_size if hasattr(queue, "_queue") else queue.max_size
+    assert "RpcQueue()" in inspect.getsource(pubsub_module.Pubsub._handle_new_peer)
+
+
+def test_the_dht_is_bounded_and_strict(host: BackboneHost) -> None:
+    dht: Any = host.dht
+    assert dht.strict_validation is True
+    assert dht._inbound_limiter.total_tokens == BackboneSettings().most_kad_streams
+    assert dht._provider_rate_max == BackboneSettings().provides_per_10_s
+    assert isinstance(dht.provider_store.providers, dict)
+    assert callable(ProviderStore._get_providers_from_peer_with_closers)
+    handlers = host.host.get_mux().handlers
+    assert "KadGuard" in repr(handlers["/ipfs/kad/1.0.0"])
+
+
+def test_tasks_of_a_service_can_be_guarded() -> None:
+    assert callable(TrioManager.run_task)
+    assert "self.manager.run_task(" in inspect.getsource(pubsub_module.Pubsub.continuously_read_stream)
+
+
+def test_nobody_is_called_whom_we_did_not_choose(host: BackboneHost) -> None:
+    assert host.network.auto_connector.maybe_connect.__name__ == "nothing"
+    assert "self.auto_connector.run_background_task(" in inspect.getsource(Swarm.run)
+
+
+def test_a_stream_handler_that_raises_is_caught(host: BackboneHost) -> None:
+    assert host.network.common_stream_handler.__qualname__ == "guard_streams.<locals>.guarded"
+    assert "self.swarm.common_stream_handler(" in inspect.getsource(SwarmConn._handle_muxed_stream)
