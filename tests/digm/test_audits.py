@@ -171,6 +171,18 @@ def test_a_node_that_is_away_is_never_failed_for_it(outcomes):
     assert score.health in (Health.UNPROVEN, Health.ABSENT)
 
 
+def test_a_good_node_that_hangs_for_a_long_time_is_absent_and_not_failed():
+    score = AuditScore()
+    for number in range(500):
+        score.record(chunk(number), Outcome.PASS, NOW)
+    for number in range(300):
+        score.record(chunk(number % 3), Outcome.TIMED_OUT, NOW)
+    assert score.failed == 0
+    assert score.health is Health.ABSENT
+    score.record(chunk(0), Outcome.PASS, NOW)
+    assert chunk(0).hex() not in score.debts
+
+
 @given(st.lists(st.sampled_from(list(Outcome)), max_size=200), st.integers(1, 9))
 @settings(max_examples=50)
 def test_whatever_comes_a_score_is_between_0_and_1_and_can_be_kept(outcomes, chunks):

@@ -205,6 +205,20 @@ def test_who_breaks_its_word_is_replaced_once_its_time_is_over(seed, liars):
     assert len(network.stepped_in) == 4 + liars
 
 
+def test_when_several_before_us_leave_at_once_it_is_still_one_after_the_other():
+    known = nodes(8)
+    ranks, of = placement(ROOT, known), {item.node: item for item in known}
+    plans = [RepairPlan(order_for(1), node, STEP_S, GRACE_S) for node in ranks[5:]]
+    rest = [of[node] for node in ranks[5:]]
+    for plan in plans:
+        plan.look((), (), known, NOW)
+    late = NOW + 4.5 * STEP_S
+    for plan in plans:
+        plan.look((), (), rest, late)
+    assert [plan.is_due(late) for plan in plans] == [True, False, False]
+    assert [plan.is_due(late + STEP_S) for plan in plans] == [True, True, False]
+
+
 def test_the_last_word_of_a_node_counts_and_old_ones_are_no_news():
     promises = Promises()
     word = PinAnswer(b"n" * 32, bytes(32), AnswerState.ACCEPTED, None, 100, 700)
