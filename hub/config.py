@@ -63,6 +63,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description="URLs of other gateways that hold this hub's tracks, for when its own fails."),
     ] = ()
+    backbone_listen: Annotated[
+        tuple[str, ...],
+        Meta(description="Multiaddrs at which the hub takes part in the backbone; unset: it does not."),
+    ] = ()
+    backbone_bootstrap: Annotated[
+        tuple[str, ...],
+        Meta(description="Multiaddrs (/.../p2p/ID) of nodes that the backbone is joined through."),
+    ] = ()
     node_allow: Annotated[
         tuple[str, ...],
         Meta(description="Networks in which nodes' gateways are asked although they are not public."),

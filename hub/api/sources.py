@@ -33,6 +33,8 @@ async def sources(request: web.Request) -> web.Response:
     request.app[_RATE].take(addresses.client, time.monotonic())
     if not is_hex_id(root):
         raise Unavailable("track_not_found", "There is no such track here.")
+    if bridge.member is not None:
+        bridge.member.look_up(root)
     nodes = bridge.directory.nodes_of(root, time.time())
     gateways = await bridge.gateways_of(root, addresses.gateway)
     if not nodes and len(gateways) == 1:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from cryptography.exceptions import InvalidSignature
@@ -17,6 +18,9 @@ from hub.bridge.probes import OWN, Probes
 from hub.bridge.reachable import rules_for
 from hub.services import SERVICES, Services, off_loop
 
+if TYPE_CHECKING:
+    from hub.bridge.member import Member
+
 HELD_KNOWN_FOR_S = 5.0
 MOST_HELD = 256
 MOST_FIRST = 4
@@ -29,6 +33,12 @@ class Bridge:
         settings = services.settings
         self.directory = Directory(verify, settings.gateways)
         self._services = services
+        self.member: Member | None = None
+        if settings.backbone_listen:
+            # Imported here: libp2p takes a second, and a hub without the backbone does not need it.
+            from hub.bridge import member
+
+            self.member = member.Member(services, self.directory)
         self._own_held: Bounded[str, tuple[float, float]] = Bounded(MOST_HELD)
         self._any_track = ""
         own = f"{settings.own_url(settings.gateway_port)}" if settings.gateway_port else ""
@@ -39,6 +49,8 @@ class Bridge:
         """Keep the directory honest until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._probes.run(), name="probes")
+            if self.member is not None:
+                tasks.create_task(self.member.run(), name="backbone member")
             tasks.create_task(self._follow_catalogue(), name="catalogue")
 
     async def gateways_of(self, track_root: str, own_url: str, most: int | None = None) -> list[GatewaySource]:

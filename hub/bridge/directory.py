@@ -86,12 +86,14 @@ class Directory:
         """A message of the topic `digm.audio.v1`.
 
         Returns:
-            whether it was news: the verdict for gossip, which passes on nothing else.
+            whether it is to be passed on: the verdict for gossip. Forged, expired and old ones are not.
         """
         try:
             self.ledger.add(parse_announcement(document, now_s, self._verify), now_s)
-        except (PeerFault, CallerFault):
+        except PeerFault:
             return False
+        except CallerFault:  # there is no room for it here, and that is not the fault of who passed it on
+            return True
         return True
 
     def provided(self, track_root: str, providers: Iterable[Provider], now_s: float) -> None:
