@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+import structlog
 from aiohttp import web
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -21,6 +22,8 @@ from hub.services import SERVICES, Services, off_loop
 if TYPE_CHECKING:
     from hub.bridge.member import Member
 
+log = structlog.get_logger()
+AGAIN_S = 5.0
 HELD_KNOWN_FOR_S = 5.0
 MOST_HELD = 256
 MOST_FIRST = 4
@@ -110,12 +113,22 @@ def add_bridge(app: web.Application) -> None:
     app[BRIDGE] = Bridge(app[SERVICES])
 
     async def running(app: web.Application) -> AsyncIterator[None]:
-        task = asyncio.create_task(app[BRIDGE].run(), name="bridge")
+        task = asyncio.create_task(_keep_running(app[BRIDGE]), name="bridge")
         yield
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
     app.cleanup_ctx.append(running)
+
+
+async def _keep_running(bridge: Bridge) -> None:
+    """Listeners can do without the bridge: what breaks it is said, and it begins again."""
+    while True:
+        try:
+            await bridge.run()
+        except Exception:
+            log.exception("bridge_crashed", again_in_s=AGAIN_S)
+        await asyncio.sleep(AGAIN_S)
 
 
 def verify(key: bytes, signature: bytes, message: bytes) -> bool:

@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestServer
 from hub.api.sources import PER_MINUTE
 from hub.app import create_app
 from hub.bridge import probes
-from hub.bridge.bridge import BRIDGE
+from hub.bridge.bridge import BRIDGE, Bridge
 from hub.config import Settings
 from tests.hub.bridge.test_directory import TRACK, node, said
 from tests.hub.house import hub_over, publish_track
@@ -133,6 +133,22 @@ async def test_a_track_that_nobody_knows_is_not_found(tmp_path: Path, root: str)
     async with hub_over(tmp_path) as hub:
         status, body = await ask(hub, root)
     assert (status, body["error"]["code"]) == (404, "track_not_found")
+
+
+async def test_a_bridge_that_crashed_begins_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = asyncio.Event()
+    crashes = iter([RuntimeError("a mistake"), ExceptionGroup("several", [OSError()])])
+
+    async def run(_bridge: Bridge) -> None:
+        for crash in crashes:
+            raise crash
+        began.set()
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr("hub.bridge.bridge.AGAIN_S", 0.01)
+    monkeypatch.setattr(Bridge, "run", run)
+    async with hub_over(tmp_path), asyncio.timeout(30):
+        await began.wait()
 
 
 def test_a_hub_is_made_outside_of_its_loop(tmp_path: Path) -> None:
