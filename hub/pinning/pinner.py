@@ -222,8 +222,13 @@ class Pinner:
         item = self._pinned.get(order.order_id)
         if item is None:  # a cancelling one
             return self._answer(order, AnswerState.DECLINED, Decline.NOT_NEEDED)
-        if self._me in self._holders(order):
+        holders = self._holders(order)
+        if self._me in holders:
             return self._answer(order, AnswerState.HELD)
+        if not item.is_busy:
+            promised = item.promises.promised(holders, self._now())
+            if len(holders | promised) >= order.desired_replicas:
+                return self._answer(order, AnswerState.DECLINED, Decline.NOT_NEEDED)
         reason = None if item.is_busy else await self._why_not(order)
         if reason is not None:
             return self._answer(order, AnswerState.DECLINED, reason)

@@ -172,6 +172,16 @@ async def test_a_node_declines_what_its_operator_does_not_want(swarm, tmp_path, 
     assert not swarm.holders(track)
 
 
+async def test_who_asks_a_node_for_one_copy_more_than_was_ordered_gets_none(swarm, tmp_path):
+    track, order = await started(swarm, tmp_path / "artist", nodes=4, replicas=2)
+    await swarm.run(120)
+    other = next(node for node in swarm.nodes.values() if not node.holds(track) and node.name != "origin")
+    answer = parse_pin_answer(await other.network.served[PROTOCOL]("them", order), swarm.now, verify)
+    assert (answer.state, answer.reason) == (AnswerState.DECLINED, Decline.NOT_NEEDED)
+    await swarm.run(60)
+    assert len(swarm.holders(track)) == 2
+
+
 async def test_an_order_for_somebody_elses_track_is_dropped(swarm, tmp_path):
     await started(swarm, tmp_path / "artist", nodes=2, replicas=1)
     other = await swarm.publish_track(tmp_path / "other", seed=2)
