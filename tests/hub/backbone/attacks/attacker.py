@@ -19,11 +19,13 @@ ATTACK_WITHIN_S = 40.0
 
 
 async def main() -> None:
-    victim = Victim(sys.argv[2], sys.argv[3], bytes.fromhex(sys.argv[4]))
-    while await trio.to_thread.run_sync(sys.stdin.readline):
-        with trio.move_on_after(ATTACK_WITHIN_S):
-            await ATTACKS[sys.argv[1]](victim)
-        print("done", flush=True)
+    async with trio.open_nursery() as nursery:
+        victim = Victim(sys.argv[2], sys.argv[3], bytes.fromhex(sys.argv[4]), nursery)
+        while await trio.to_thread.run_sync(sys.stdin.readline):
+            with trio.move_on_after(ATTACK_WITHIN_S):
+                await ATTACKS[sys.argv[1]](victim)
+            print("done", flush=True)
+        nursery.cancel_scope.cancel()
 
 
 if __name__ == "__main__":

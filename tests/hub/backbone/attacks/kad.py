@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from typing import Any
 
 import trio
 from libp2p.kad_dht.pb.kademlia_pb2 import Message
@@ -13,14 +14,13 @@ KAD = "/ipfs/kad/1.0.0"
 
 async def idle_kad_streams(victim: Victim) -> None:
     """Twelve idle streams hold a default DHT for a minute."""
-    async with victim.connected() as host:
+
+    async def begin(host: Any) -> None:
         for _ in range(60):
-            await shrug(victim.stream, host, KAD)
-        HELD.append(host)
-        await trio.sleep(0.2)
+            with trio.move_on_after(1.0):
+                await shrug(victim.stream, host, KAD)
 
-
-HELD: list[object] = []
+    await victim.hold(begin)
 
 
 async def kad_garbage(victim: Victim) -> None:

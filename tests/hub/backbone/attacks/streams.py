@@ -1,6 +1,7 @@
 """Attacks on streams: their negotiation, and the protocols of DIGM."""
 
 import os
+from typing import Any
 
 import trio
 
@@ -12,17 +13,15 @@ from tests.hub.backbone.attacks.victim import Victim, prefixed, shrug
 
 async def idle_streams(victim: Victim) -> None:
     """Streams that stop in the middle of their negotiation."""
-    async with victim.connected() as host:
+
+    async def begin(host: Any) -> None:
         muxer = victim.muxer(host)
         for _ in range(60):
             stream = await shrug(muxer.open_stream)
             if not isinstance(stream, Exception):
                 await shrug(stream.write, prefixed(b"/multistream/1.0.0\n")[:7])
-        HELD.append(host)
-        await trio.sleep(0.3)
 
-
-HELD: list[object] = []
+    await victim.hold(begin)
 
 
 async def negotiation_garbage(victim: Victim) -> None:

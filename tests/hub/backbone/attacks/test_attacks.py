@@ -1,6 +1,7 @@
 """Every line of the backbone's threats, attacked from another process: the node lives on and does not grow."""
 
 import asyncio
+import hashlib
 import re
 import sys
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ from tests.hub.house import publish_track
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 PATIENCE_S = 60.0
+KEY, LIES = hashlib.sha256(b"a track").digest(), hashlib.sha256(b"lies").digest()
 # The allocator's own steps; what each of these attacks would cost a node without bounds is far above.
 GROWTH_BYTES = 24 * 1024 * 1024
 
@@ -58,6 +60,9 @@ async def test_a_node_that_is_attacked_lives_on_and_answers_an_honest_peer(tmp_p
             await until(honest.peers)
             answer = await honest.request(node.peer_id, PIN.name, b"well?", timeout_s=20.0, most_bytes=99)
             assert answer == b"?llew"
+            await node.ask("provide", KEY.hex())
+            assert node.peer_id in {provider.peer_id for provider in await honest.find_providers(KEY)}
+            assert await honest.find_providers(LIES) == []  # what lying_providers says of it
             await honest.publish(b"honest word")
 
             async def is_heard() -> bool:

@@ -1,6 +1,6 @@
 """What attackers need: where the victim is, plain sockets to it, and a py-libp2p that keeps no rules."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,7 @@ class Victim:
     tcp: str
     websocket: str
     track_root: bytes  # of a track that it holds
+    nursery: trio.Nursery  # for what goes on when an attack is done
 
     @property
     def peer(self) -> ID:
@@ -41,6 +42,19 @@ class Victim:
         async with host.run(listen_addrs=[]):
             await host.connect(info_from_p2p_addr(Multiaddr(self.tcp)))
             yield host
+
+    async def hold(self, begin: Callable[[Any], Awaitable[None]]) -> None:
+        """Connect and `begin`; the connection stays until the attacker ends."""
+        begun = trio.Event()
+
+        async def stay() -> None:
+            async with self.connected() as host:
+                await begin(host)
+                begun.set()
+                await trio.sleep_forever()
+
+        self.nursery.start_soon(shrug, stay)
+        await begun.wait()
 
     async def stream(self, host: Any, protocol: str) -> Any:
         return await host.new_stream(self.peer, [TProtocol(protocol)])
