@@ -29,8 +29,8 @@ const shared = globalThis[SHARED] ??= { starting: null, start: { path: '', began
 /** How Python came up, for `stats` and tests: "snapshot" or "bundle", and when. */
 export const pythonStart = shared.start;
 
-// Python is eight megabytes, and waking it keeps the page's only thread busy for 0.3 s: the first frames travel alone,
-// and the first sound goes first, if they come this soon.
+// Python is eight megabytes to fetch and unpack, and waking it keeps the page's only thread busy for 0.3 s: the first
+// frames travel alone, and the first sound goes first, if they come this soon.
 const FRAMES_PATIENCE_MS = 4000;
 const SOUND_PATIENCE_MS = 800;
 const within = (promise, ms) => Promise.race([promise, new Promise((resolve) => { setTimeout(resolve, ms); })]);
@@ -38,8 +38,8 @@ const within = (promise, ms) => Promise.race([promise, new Promise((resolve) => 
 /**
  * Start Python, or share the one that is starting.
  * @param {(done: number) => void} [onProgress] told 0..1 as the parts arrive.
- * @param {{frames?: Promise<any>, sound?: Promise<any>}} [first] what to let pass: the first frames before anything is
- *   fetched, the first sound before the long work on the main thread.
+ * @param {{frames?: Promise<any>, sound?: Promise<any>}} [first] what to let pass before anything is fetched: the first
+ *   frames, the first sound.
  * @returns {Promise<Boot>}
  */
 export function startPython(onProgress = () => {}, first = {}) {
@@ -52,6 +52,7 @@ export function startPython(onProgress = () => {}, first = {}) {
 
 async function start(onProgress, { frames = Promise.resolve(), sound = Promise.resolve() }) {
   await within(frames, FRAMES_PATIENCE_MS);
+  await within(sound, SOUND_PATIENCE_MS);
   pythonStart.began_ms = performance.now();
   const steps = 4;
   let done = 0;
@@ -68,7 +69,6 @@ async function start(onProgress, { frames = Promise.resolve(), sound = Promise.r
   const createPyodideModule = (await machine).default;
   const common = { indexURL: LOADER.href, lockFileContents: NO_PACKAGES, createPyodideModule };
   await memory.catch(() => {});
-  await within(sound, SOUND_PATIENCE_MS);
   let pyodide;
   try {
     pyodide = await loadPyodide({ ...common, stdLibURL: EMPTY_ZIP, _loadSnapshot: memory });
