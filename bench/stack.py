@@ -37,7 +37,7 @@ class Stack:
 
 def npm_package(name: str) -> Path:
     """The folder of a package that something is measured beside (bench/package.json); installed if missing."""
-    if not (BENCH / "node_modules").is_dir():
+    if not (BENCH / "node_modules" / name).is_dir():
         subprocess.run(["npm", "ci", "--silent"], cwd=BENCH, check=True)
     return BENCH / "node_modules" / name
 

@@ -14,11 +14,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from playwright.async_api import Page, async_playwright
 
-from tests.browser.conftest import CHROMIUM_ARGUMENTS, ROOT
+from bench.stack import npm_package
+from tests.browser.conftest import CHROMIUM_ARGUMENTS
 from tests.hub.gateway.gateway_process import GatewayProcess
 from tests.hub.house import Published, publish_track
 
-PLAYERS = ROOT / "bench" / "node_modules"
 FETCH = """async url => {
     const body = await (await fetch(url, {cache: "no-store"})).arrayBuffer();
     const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", body));
@@ -122,9 +122,8 @@ async def read_by(
     player: str, script: str, gateway: tuple[GatewayProcess, Published], document: str
 ) -> dict[str, Any]:
     process, track = gateway
-    path = PLAYERS / player
-    if not path.exists():
-        pytest.skip(f"{path} is not there: run `npm ci` in bench/")
+    package, _, file = player.partition("/")
+    path = await asyncio.to_thread(npm_package, package) / file
     async with page_of(url=f"http://127.0.0.1:{process.port}/healthz") as page:
         await page.add_script_tag(path=path)
         async with asyncio.timeout(30):
