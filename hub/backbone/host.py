@@ -49,7 +49,7 @@ from hub.backbone.hardening import (
     use_yamux,
 )
 from hub.backbone.model import PeerAddress, PeerInfo
-from hub.backbone.providers import find_providers
+from hub.backbone.providers import find_providers, provide
 from hub.backbone.settings import BackboneSettings
 from hub.backbone.streams import FrameStream, peer_of, reset
 
@@ -191,7 +191,7 @@ class BackboneHost:
 
     async def provide(self, key: bytes) -> bool:
         """Tell the nodes nearest to a key that we have it; False when nobody took it."""
-        return bool(await self.dht.provider_store.provide(key))
+        return await provide(self.host, self.dht, key)
 
     async def find_providers(self, key: bytes, most: int) -> list[PeerAddress]:
         """Who has it, alive and not us."""

@@ -16,8 +16,66 @@ from hub.backbone.model import PeerAddress
 
 PARALLEL = 8
 MOST_ASKED = 40
+CLOSEST = 20  # Kademlia's k
 ASK_TIMEOUT_S = 5.0
+LOOKUP_TIMEOUT_S = 10.0  # strangers who connect and say nothing must not use up a caller's patience
+TELL_TIMEOUT_S = 8.0
 MOST_ADDRESSES = 8
+
+
+async def provide(host: IHost, dht: KadDHT, key: bytes) -> bool:
+    """Tell the nodes closest to a key that we provide it. False when none could be told."""
+    store: Any = dht.provider_store
+    store.providing_keys.add(key)
+    store.add_provider(key, PeerInfo(host.get_id(), list(host.get_addrs())))
+    told: list[ID] = []
+
+    async def tell(peer: ID) -> None:
+        async with places:
+            with trio.move_on_after(ASK_TIMEOUT_S):
+                try:
+                    if await store._send_add_provider(peer, key):
+                        told.append(peer)
+                except Exception as error:  # it left meanwhile
+                    _ = error
+
+    places = trio.CapacityLimiter(PARALLEL)
+    closest = await _closest(host, dht, key)
+    with trio.move_on_after(TELL_TIMEOUT_S):
+        async with trio.open_nursery() as nursery:
+            for peer in closest:
+                nursery.start_soon(tell, peer)
+    return bool(told)
+
+
+async def _closest(host: IHost, dht: KadDHT, key: bytes) -> list[ID]:
+    """The nodes closest to a key that can be reached now.
+
+    The library's own lookup also tries everybody who was ever here, which takes minutes after a crowd has left.
+    """
+    routing: Any = dht.peer_routing
+    network = host.get_network()
+    known = {*routing.routing_table.find_local_closest_peers(key, CLOSEST), *host.get_connected_peers()}
+    asked = {host.get_id()}
+
+    async def ask(peer: ID) -> None:
+        nearer: list[ID] = []
+        with trio.move_on_after(ASK_TIMEOUT_S):
+            await routing._query_single_peer_for_closest(peer, key, nearer)
+        known.update(nearer)
+
+    with trio.move_on_after(LOOKUP_TIMEOUT_S):
+        while len(asked) <= MOST_ASKED:
+            nearest = sort_peer_ids_by_distance(key, list(known))[:CLOSEST]
+            batch = [peer for peer in nearest if peer not in asked][:PARALLEL]
+            if not batch:
+                break
+            asked.update(batch)
+            async with trio.open_nursery() as nursery:
+                for peer in batch:
+                    nursery.start_soon(ask, peer)
+    reached = [peer for peer in known if peer != host.get_id() and network.get_connections(peer)]
+    return sort_peer_ids_by_distance(key, reached)[:CLOSEST]
 
 
 async def find_providers(
@@ -27,7 +85,7 @@ async def find_providers(
     found: dict[ID, PeerInfo] = {}
     for provider in dht.provider_store.get_providers(key):
         _merge(found, provider)
-    await _ask_network(dht, key, found, most)
+    await _ask_network(host, dht, key, found, most)
     found.pop(host.get_id(), None)
     alive: list[PeerAddress] = []
     places = trio.CapacityLimiter(PARALLEL)
@@ -37,9 +95,9 @@ async def find_providers(
     return alive[:most]
 
 
-async def _ask_network(dht: KadDHT, key: bytes, found: dict[ID, PeerInfo], most: int) -> None:
+async def _ask_network(host: IHost, dht: KadDHT, key: bytes, found: dict[ID, PeerInfo], most: int) -> None:
     asked: set[ID] = {dht.local_peer_id}
-    waiting = list(await dht.peer_routing.find_closest_peers_network(key))
+    waiting = await _closest(host, dht, key)
     while waiting and len(asked) <= MOST_ASKED and len(found) < 2 * most:
         batch = [peer for peer in waiting if peer not in asked][:PARALLEL]
         if not batch:
