@@ -123,7 +123,7 @@ class BackboneHost:
     async def run(self, ready: Callable[[], None]) -> None:
         """Until cancelled. Calls `ready` once it listens."""
         async with AsyncExitStack() as stack:
-            tasks = await stack.enter_async_context(trio.open_nursery())
+            tasks = self._tasks = await stack.enter_async_context(trio.open_nursery())
             stack.callback(tasks.cancel_scope.cancel)
             await stack.enter_async_context(self.host.run(listen_addrs=[]))
             guard_tasks(self.network, tasks, MOST_TASKS)
@@ -191,11 +191,13 @@ class BackboneHost:
 
     async def provide(self, key: bytes) -> bool:
         """Tell the nodes nearest to a key that we have it; False when nobody took it."""
-        return await provide(self.host, self.dht, key)
+        return await provide(self.host, self.dht, self._tasks, key)
 
     async def find_providers(self, key: bytes, most: int) -> list[PeerAddress]:
         """Who has it, alive and not us."""
-        return await find_providers(self.host, self.dht, key, most, self._settings.provider_check_timeout_s)
+        return await find_providers(
+            self.host, self.dht, self._tasks, key, most, self._settings.provider_check_timeout_s
+        )
 
     async def open(self, peer: str, protocol: str, most_bytes: int) -> FrameStream:
         """A new stream. Raises Unavailable `peer_unreachable`, `protocol_unknown`."""

@@ -3,6 +3,7 @@
 The library's own lookup ends at the first local record, repeats itself and believes what it is told.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
@@ -23,24 +24,27 @@ TELL_TIMEOUT_S = 8.0
 MOST_ADDRESSES = 8
 
 
-async def provide(host: IHost, dht: KadDHT, key: bytes) -> bool:
-    """Tell the nodes closest to a key that we provide it. False when none could be told."""
+async def provide(host: IHost, dht: KadDHT, tasks: trio.Nursery, key: bytes) -> bool:
+    """Tell the nodes closest to a key that we provide it. False when none could be told.
+
+    Args:
+        tasks: bears calls that do not end when they are cancelled.
+    """
     store: Any = dht.provider_store
     store.providing_keys.add(key)
     store.add_provider(key, PeerInfo(host.get_id(), list(host.get_addrs())))
     told: list[ID] = []
 
     async def tell(peer: ID) -> None:
+        async def send() -> None:
+            if await store._send_add_provider(peer, key):
+                told.append(peer)
+
         async with places:
-            with trio.move_on_after(ASK_TIMEOUT_S):
-                try:
-                    if await store._send_add_provider(peer, key):
-                        told.append(peer)
-                except Exception as error:  # it left meanwhile
-                    _ = error
+            await _within(ASK_TIMEOUT_S, tasks, send)
 
     places = trio.CapacityLimiter(PARALLEL)
-    closest = await _closest(host, dht, key)
+    closest = await _closest(host, dht, tasks, key)
     with trio.move_on_after(TELL_TIMEOUT_S):
         async with trio.open_nursery() as nursery:
             for peer in closest:
@@ -48,7 +52,28 @@ async def provide(host: IHost, dht: KadDHT, key: bytes) -> bool:
     return bool(told)
 
 
-async def _closest(host: IHost, dht: KadDHT, key: bytes) -> list[ID]:
+async def _within(seconds: float, tasks: trio.Nursery, work: Callable[[], Awaitable[None]]) -> None:
+    """Wait for a call to a peer no longer than this.
+
+    The library closes streams behind a shield: with a peer that does not read, cancelling does not end it.
+    """
+    done, scope = trio.Event(), trio.CancelScope()
+
+    async def run() -> None:
+        with scope:
+            try:
+                await work()
+            except Exception as error:  # gone, or talks nonsense: the library has an exception for each
+                _ = error
+        done.set()
+
+    tasks.start_soon(run)
+    with trio.move_on_after(seconds):
+        await done.wait()
+    scope.cancel()
+
+
+async def _closest(host: IHost, dht: KadDHT, tasks: trio.Nursery, key: bytes) -> list[ID]:
     """The nodes closest to a key that can be reached now.
 
     The library's own lookup also tries everybody who was ever here, which takes minutes after a crowd has left.
@@ -60,8 +85,7 @@ async def _closest(host: IHost, dht: KadDHT, key: bytes) -> list[ID]:
 
     async def ask(peer: ID) -> None:
         nearer: list[ID] = []
-        with trio.move_on_after(ASK_TIMEOUT_S):
-            await routing._query_single_peer_for_closest(peer, key, nearer)
+        await _within(ASK_TIMEOUT_S, tasks, lambda: routing._query_single_peer_for_closest(peer, key, nearer))
         known.update(nearer)
 
     with trio.move_on_after(LOOKUP_TIMEOUT_S):
@@ -79,13 +103,13 @@ async def _closest(host: IHost, dht: KadDHT, key: bytes) -> list[ID]:
 
 
 async def find_providers(
-    host: IHost, dht: KadDHT, key: bytes, most: int, check_timeout_s: float
+    host: IHost, dht: KadDHT, tasks: trio.Nursery, key: bytes, most: int, check_timeout_s: float
 ) -> list[PeerAddress]:
     """Providers that answered a call just now, at most `most`, in no order."""
     found: dict[ID, PeerInfo] = {}
     for provider in dht.provider_store.get_providers(key):
         _merge(found, provider)
-    await _ask_network(host, dht, key, found, most)
+    await _ask_network(host, dht, tasks, key, found, most)
     found.pop(host.get_id(), None)
     alive: list[PeerAddress] = []
     places = trio.CapacityLimiter(PARALLEL)
@@ -95,9 +119,11 @@ async def find_providers(
     return alive[:most]
 
 
-async def _ask_network(host: IHost, dht: KadDHT, key: bytes, found: dict[ID, PeerInfo], most: int) -> None:
+async def _ask_network(
+    host: IHost, dht: KadDHT, tasks: trio.Nursery, key: bytes, found: dict[ID, PeerInfo], most: int
+) -> None:
     asked: set[ID] = {dht.local_peer_id}
-    waiting = await _closest(host, dht, key)
+    waiting = await _closest(host, dht, tasks, key)
     while waiting and len(asked) <= MOST_ASKED and len(found) < 2 * most:
         batch = [peer for peer in waiting if peer not in asked][:PARALLEL]
         if not batch:
@@ -106,18 +132,22 @@ async def _ask_network(host: IHost, dht: KadDHT, key: bytes, found: dict[ID, Pee
         closer: list[ID] = []
         async with trio.open_nursery() as nursery:
             for peer in batch:
-                nursery.start_soon(_ask, dht, peer, key, found, closer)
+                nursery.start_soon(_ask, dht, tasks, peer, key, found, closer)
         unasked = {peer for peer in (*waiting, *closer) if peer not in asked}
         waiting = sort_peer_ids_by_distance(key, list(unasked))
 
 
-async def _ask(dht: KadDHT, peer: ID, key: bytes, found: dict[ID, PeerInfo], closer: list[ID]) -> None:
-    with trio.move_on_after(ASK_TIMEOUT_S):
+async def _ask(
+    dht: KadDHT, tasks: trio.Nursery, peer: ID, key: bytes, found: dict[ID, PeerInfo], closer: list[ID]
+) -> None:
+    async def ask() -> None:
         store: Any = dht.provider_store
         providers, nearer = await store._get_providers_from_peer_with_closers(peer, key)
         for provider in providers:
             _merge(found, provider)
         closer.extend(nearer)
+
+    await _within(ASK_TIMEOUT_S, tasks, ask)
 
 
 def _merge(found: dict[ID, PeerInfo], provider: PeerInfo) -> None:
