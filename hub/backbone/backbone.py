@@ -11,8 +11,7 @@ what it provided; calls made meanwhile fail with Unavailable `backbone_down`.
 
 import asyncio
 import inspect
-import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar, TypeVarTuple
@@ -28,12 +27,20 @@ from digm.backbone_messages import (
     encode_refusal,
     provider_key,
 )
+from digm.bitfield import Bitfield
 from digm.errors import CallerFault, DigmError, PeerFault, Unavailable
-from hub.backbone.chunk_streams import FindTrack, HeldTrack, ReadChunk, fetch_chunk, serve_chunks
+from hub.backbone.chunk_streams import (
+    FindTrack,
+    HeldTrack,
+    ReadChunk,
+    fetch_chunk,
+    read_availability,
+    serve_chunks,
+)
 from hub.backbone.host import BackboneHost, Served
 from hub.backbone.identity import NodeIdentity
 from hub.backbone.model import PeerAddress, PeerInfo
-from hub.backbone.settings import BackboneSettings
+from hub.backbone.settings import BackboneSettings, with_port
 from hub.backbone.streams import FrameStream
 from hub.backbone.trio_thread import TrioThread
 
@@ -96,7 +103,7 @@ class Backbone:
             Unavailable: `address_in_use`, `backbone_not_started`.
         """
         # The same ports after a restart: others know us by them.
-        self._settings = replace(self._settings, listen=tuple(map(_with_port, self._settings.listen)))
+        self._settings = replace(self._settings, listen=tuple(map(with_port, self._settings.listen)))
         await self._start_thread()
         self._supervisor = asyncio.create_task(self._supervise(), name="backbone-supervisor")
         log.info("backbone_started", peer_id=self.peer_id, addresses=len(self._multiaddrs))
@@ -206,22 +213,54 @@ class Backbone:
         self._share = (find, read)
 
     async def fetch_chunk(
-        self, peer: str, track_root: bytes, rendition: int, chunk: int, size: int, *, timeout_s: float = 30.0
+        self,
+        peer: str,
+        track_root: bytes,
+        rendition: int,
+        chunk: int,
+        size: int,
+        *,
+        timeout_s: float = 30.0,
+        on_progress: Callable[[int], object] = lambda _received: None,
     ) -> bytes:
         """A chunk of a node, whole and *not verified*: compare its SHA-256 before anything else.
 
+        Args:
+            on_progress: told how many bytes have come, on the asyncio side.
         Raises:
             Unavailable: `peer_unreachable`, `peer_refused`, `not_held`, `chunk_rejected`, `stream_ended`,
                 `backbone_timeout`, `backbone_down`.
             PeerFault: the node breaks the rules.
         """
-        host = self._running()
+        host, loop = self._running(), asyncio.get_running_loop()
+
+        def progress(received: int) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody asks any more
+                loop.call_soon_threadsafe(on_progress, received)
 
         async def fetch() -> bytes:
             async with await host.open(peer, PEER.name, PEER.most_answer_bytes) as frames:
-                return await fetch_chunk(frames, track_root, rendition, chunk, size)
+                return await fetch_chunk(frames, track_root, rendition, chunk, size, progress)
 
         return await self._call(fetch, timeout_s=timeout_s)
+
+    async def availability(
+        self, peer: str, track_root: bytes, *, timeout_s: float = 30.0
+    ) -> Mapping[int, Bitfield]:
+        """What a node says that it holds of a track, by rendition id.
+
+        Raises:
+            Unavailable: `peer_unreachable`, `peer_refused`, `stream_ended`, `backbone_timeout`,
+                `backbone_down`.
+            PeerFault: the node breaks the rules.
+        """
+        host = self._running()
+
+        async def ask() -> Mapping[int, Bitfield]:
+            async with await host.open(peer, PEER.name, PEER.most_answer_bytes) as frames:
+                return await read_availability(frames, track_root)
+
+        return await self._call(ask, timeout_s=timeout_s)
 
     # -- nodes
 
@@ -355,15 +394,3 @@ def _as_coroutine(
         return await function(*args)
 
     return call
-
-
-def _with_port(multiaddr: str) -> str:
-    """Put a free port where it says 0."""
-    parts = multiaddr.split("/")
-    if "tcp" not in parts or parts[parts.index("tcp") + 1] != "0":
-        return multiaddr
-    family = socket.AF_INET6 if "ip6" in parts else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((parts[2], 0))
-        parts[parts.index("tcp") + 1] = str(probe.getsockname()[1])
-    return "/".join(parts)

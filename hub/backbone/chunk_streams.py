@@ -50,9 +50,32 @@ FindTrack = Callable[[bytes], Awaitable[HeldTrack | None]]
 ReadChunk = Callable[[str], Awaitable[bytes]]
 
 
-async def fetch_chunk(frames: FrameStream, track_root: bytes, rendition: int, chunk: int, size: int) -> bytes:
+async def read_availability(frames: FrameStream, track_root: bytes) -> Mapping[int, Bitfield]:
+    """What a node says that it holds of a track, by rendition id: its HELLO.
+
+    Raises:
+        Unavailable: `peer_refused`, `stream_ended`. PeerFault: it breaks the rules of the session.
+    """
+    await frames.write(track_root_of(track_root))
+    decode_answer(await frames.read())
+    hello = decode(await frames.read())
+    if not isinstance(hello, Hello) or hello.track_root != track_root:
+        raise PeerFault("wrong_track", "The node did not open with the HELLO of this track.")
+    return hello.availability
+
+
+async def fetch_chunk(
+    frames: FrameStream,
+    track_root: bytes,
+    rendition: int,
+    chunk: int,
+    size: int,
+    on_progress: Callable[[int], object] = lambda _received: None,
+) -> bytes:
     """One chunk, whole; not verified.
 
+    Args:
+        on_progress: told how many bytes have come.
     Raises:
         Unavailable: `peer_refused`, `not_held`, `chunk_rejected`, `stream_ended`.
         PeerFault: it breaks the rules of the session.
@@ -60,20 +83,16 @@ async def fetch_chunk(frames: FrameStream, track_root: bytes, rendition: int, ch
     """
     if not 1 <= size <= MAX_CHUNK_BYTES:
         raise CallerFault("bad_chunk_size", f"A chunk has 1 to {MAX_CHUNK_BYTES} bytes, not {size}.")
-    await frames.write(track_root_of(track_root))
-    decode_answer(await frames.read())
-    hello = decode(await frames.read())
-    if not isinstance(hello, Hello) or hello.track_root != track_root:
-        raise PeerFault("wrong_track", "The node did not open with the HELLO of this track.")
-    if chunk not in hello.availability.get(rendition, ()):
+    availability = await read_availability(frames, track_root)
+    if chunk not in availability.get(rendition, ()):
         raise Unavailable("not_held", "The node does not hold this chunk.")
-    nothing = {number: Bitfield(field.count) for number, field in hello.availability.items()}
+    nothing = {number: Bitfield(field.count) for number, field in availability.items()}
     await frames.write(encode(Hello(track_root, nothing, Flag(0))))
     await frames.write(encode(Request(_REQUEST_ID, rendition, chunk, 0, -(-size // FRAME_BYTES))))
-    return await _gather(frames, size)
+    return await _gather(frames, size, on_progress)
 
 
-async def _gather(frames: FrameStream, size: int) -> bytes:
+async def _gather(frames: FrameStream, size: int, on_progress: Callable[[int], object]) -> bytes:
     received = bytearray()
     while len(received) < size:
         message = decode(await frames.read())
@@ -88,6 +107,7 @@ async def _gather(frames: FrameStream, size: int) -> bytes:
         if message.request_id != _REQUEST_ID or message.offset != len(received):
             raise PeerFault("data_out_of_order", "Data came that is not the piece that comes next.")
         received += message.payload
+        on_progress(len(received))
     if len(received) != size:
         raise PeerFault("data_out_of_order", f"{len(received)} bytes came where {size} were asked for.")
     return bytes(received)

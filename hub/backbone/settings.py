@@ -1,5 +1,6 @@
 """What a backbone listens on and how much it takes from strangers; each number with where it comes from."""
 
+import socket
 from dataclasses import dataclass
 
 from digm.errors import CallerFault
@@ -52,3 +53,15 @@ class BackboneSettings:
         for address in self.bootstrap:
             if "/p2p/" not in address:
                 raise CallerFault("bad_multiaddr", f"{address} does not name its node: it ends in /p2p/ID.")
+
+
+def with_port(multiaddr: str) -> str:
+    """Put a free port where it says 0."""
+    parts = multiaddr.split("/")
+    if "tcp" not in parts or parts[parts.index("tcp") + 1] != "0":
+        return multiaddr
+    family = socket.AF_INET6 if "ip6" in parts else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.bind((parts[2], 0))
+        parts[parts.index("tcp") + 1] = str(probe.getsockname()[1])
+    return "/".join(parts)

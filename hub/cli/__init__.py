@@ -18,6 +18,8 @@ EXIT_INTERRUPTED = 130
 COMMANDS = {
     "publish": "Publish audio files or folders.",
     "verify": "Check stored tracks, byte by byte.",
+    "fetch": "Fetch a track from the network into a file.",
+    "play": "Play a track from the network.",
     "up": "Start everything on this machine.",
     "hub": "Run the hub: pages, API, signalling.",
     "gateway": "Run the gateway: chunks over HTTP.",

@@ -3,12 +3,11 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
-from aiortc import RTCConfiguration, RTCDataChannel, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCDataChannel
 
 from digm.errors import DigmError, PeerFault
 from digm.ids import short
@@ -17,12 +16,11 @@ from digm.peer_session import PeerSession
 from digm.peer_states import DEFAULT_SETTINGS, UNLIMITED_BYTES_PER_S, SessionSettings
 from digm.signalling import Candidate, IceServer
 from digm.token_bucket import TokenBucket
-from digm.wire import LABEL, Reason
+from digm.wire import Reason
 from hub.seeding.chunk_cache import ChunkCache
 from hub.seeding.held_tracks import SeedTrack
-from hub.seeding.ice import usable_candidate, without_unusable_candidates
 from hub.seeding.metrics import FAULTS, REQUESTS, UPLOADED
-from hub.seeding.sctp import bound_slow_start
+from hub.seeding.negotiation import Negotiation
 from hub.seeding.settings import SeedLimits
 
 log = structlog.get_logger()
@@ -51,13 +49,7 @@ class SeedConnection:
         self._track = track
         self._giving = giving
         self._log = log.bind(peer_id=short(peer), track_root=short(track.track_root))
-        servers = [RTCIceServer(list(s.urls), s.username, s.credential) for s in ice_servers]
-        # An empty list, not None: None means Google's STUN server to aiortc.
-        self._connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
-        self._connection.on("datachannel", self._on_channel)
-        self._connection.on("connectionstatechange", self._on_state)
-        self._candidates: asyncio.Queue[Candidate] = asyncio.Queue(maxsize=128)
-        self._answer_sdp: asyncio.Queue[str] = asyncio.Queue(maxsize=1)
+        self._negotiation = Negotiation(ice_servers, self._on_channel, self.stop)
         self._wake = asyncio.Event()
         self._opened = asyncio.Event()
         self._is_over = False
@@ -71,23 +63,23 @@ class SeedConnection:
 
     async def answer(self, offer_sdp: str, send_answer: Callable[[str], object]) -> None:
         """Answer an offer, serve until the end, clean up. Never raises because of the peer."""
-        await self._run(lambda: self._answer(offer_sdp, send_answer))
+        await self._run(lambda: self._negotiation.answer(offer_sdp, send_answer))
 
     async def offer(self, send_offer: Callable[[str], object]) -> None:
         """Make an offer, serve until the end, clean up. Never raises because of the peer."""
-        await self._run(lambda: self._offer(send_offer))
+        patience_s = self._giving.limits.answer_timeout_s
+        await self._run(lambda: self._negotiation.offer(send_offer, patience_s))
 
     def take_answer(self, answer_sdp: str) -> None:
         """The peer's answer to our offer; a second one is ignored."""
-        if not self._answer_sdp.full():
-            self._answer_sdp.put_nowait(answer_sdp)
+        self._negotiation.take_answer(answer_sdp)
 
     async def _run(self, negotiate: Callable[[], Awaitable[None]]) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
                 async with asyncio.timeout(self._giving.limits.connect_timeout_s):
                     await negotiate()
-                    taking = tasks.create_task(self._take_candidates(), name="seed-candidates")
+                    taking = tasks.create_task(self._negotiation.take_candidates(), name="seed-candidates")
                     await self._opened.wait()
                 try:
                     await self._serve(tasks)
@@ -104,8 +96,7 @@ class SeedConnection:
 
     def add_candidate(self, candidate: Candidate) -> None:
         """A trickled candidate of the peer; more than any honest peer has are dropped."""
-        if not self._candidates.full():
-            self._candidates.put_nowait(candidate)
+        self._negotiation.add_candidate(candidate)
 
     def drain(self) -> None:
         """Take no request any more; the connection ends when what is being sent has been sent."""
@@ -119,50 +110,16 @@ class SeedConnection:
         """End it now."""
         self._is_over = True
         self._opened.set()
-        self.take_answer("")  # nobody waits for one any more
+        self._negotiation.take_answer(None)  # nobody waits for one any more
         self._wake.set()
 
     @property
     def is_drained(self) -> bool:
         return self._is_over or self._session is None or self._session.is_drained
 
-    async def _answer(self, offer_sdp: str, send_answer: Callable[[str], object]) -> None:
-        with _nonsense_is_the_peers_fault():
-            await self._connection.setRemoteDescription(_description(offer_sdp, "offer"))
-            await self._connection.setLocalDescription(await self._connection.createAnswer())
-        send_answer(str(self._connection.localDescription.sdp))
-
-    async def _offer(self, send_offer: Callable[[str], object]) -> None:
-        channel = self._connection.createDataChannel(LABEL, protocol=LABEL)
-        channel.on("open", lambda: self._on_channel(channel))
-        # aiortc tells of its candidates all at once, in the description; those of the peer may come one by one.
-        await self._connection.setLocalDescription(await self._connection.createOffer())
-        send_offer(str(self._connection.localDescription.sdp))
-        async with asyncio.timeout(self._giving.limits.answer_timeout_s):
-            answer = _description(await self._answer_sdp.get(), "answer")
-        if self._is_over:
-            return
-        with _nonsense_is_the_peers_fault():
-            await self._connection.setRemoteDescription(answer)
-
-    async def _take_candidates(self) -> None:
-        while True:
-            message = await self._candidates.get()
-            candidate = usable_candidate(message.candidate, message.sdp_mid, message.sdp_m_line_index)
-            if candidate is not None:
-                await self._connection.addIceCandidate(candidate)
-
-    def _on_state(self) -> None:
-        if self._connection.connectionState in ("failed", "closed"):
-            self.stop()
-
     def _on_channel(self, channel: RTCDataChannel) -> None:
-        if self._channel is not None or channel.label != LABEL or channel.protocol != LABEL:
-            channel.close()
-            return
         giving, track = self._giving, self._track
         self._channel = channel
-        bound_slow_start(self._connection)
         self._session = PeerSession(
             track.track_root, track.renditions, track.held, time.monotonic(),
             settings=giving.session, bucket=giving.bucket,
@@ -283,22 +240,5 @@ class SeedConnection:
         self.stop()
         if self._session is not None:
             self._handle(self._session.channel_closed())
-        try:
-            async with asyncio.timeout(5):
-                await self._connection.close()
-        except TimeoutError:
-            self._log.warning("connection_close_timed_out")
+        await self._negotiation.close()
         self._log.debug("connection_closed")
-
-
-def _description(sdp: str, kind: str) -> RTCSessionDescription:
-    return RTCSessionDescription(without_unusable_candidates(sdp), kind)
-
-
-@contextmanager
-def _nonsense_is_the_peers_fault() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        # aiortc has no exception of its own for nonsense: it comes as a KeyError, an AssertionError, ...
-        raise PeerFault("description_not_understood", f"It makes no sense: {error!r:.200}") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("publish", "verify", "up", "hub", "gateway", "seed", "artist", "demo")
+COMMANDS = ("publish", "verify", "fetch", "play", "up", "hub", "gateway", "seed", "artist", "demo")
 HEAVY = ("aiohttp", "av", "numpy", "sqlalchemy", "aiortc", "cryptography", "hypercorn", "msgspec")
 
 
