@@ -61,6 +61,7 @@ async def measure(server: Server, sockets: int, seconds: float) -> dict[str, Any
         "negotiating_per_cpu_s": round(trickled / trickle_cpu),
         "p50_ms": round(statistics.median(latencies) * 1000, 2),
         "p99_ms": round(quantile(latencies, 0.99) * 1000, 2),
+        "generator_late_p99_ms": round(quantile(load.late_s, 0.99) * 1000, 2),
         "steady_per_cpu_s": round(len(latencies) / steady_cpu), "steady_cores": round(steady_cpu / seconds, 3),
         "socket_bytes": round(socket_bytes), "socket_bytes_after_load": round(after_bytes),
         "opened_per_s": round(sockets / opened_s), "opened_per_cpu_s": round(sockets / max(opened_cpu, 0.01)),

@@ -4,7 +4,9 @@ A module `hub.cli.NAME` holds a function NAME with Typer's annotations. It ends 
 by `typer.Exit`, or by raising a `DigmError`, whose sentence goes to stderr (exit status 2).
 """
 
+import errno
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -77,7 +79,17 @@ def _root() -> None:
 def main() -> None:
     """Entry point of `digm`: a known failure is one sentence on stderr and exit status 2."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        # What is still buffered cannot be written either, and would be tried again at the very end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print("There is no space left: what was to be written or printed is not complete.", file=sys.stderr)
+        sys.exit(EXIT_FAILED)
     except DigmError as error:
         print(error, file=sys.stderr)
         sys.exit(EXIT_FAILED)

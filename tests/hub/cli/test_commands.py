@@ -8,8 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from hub.storage.catalogue import Catalogue
+
 COMMANDS = ("publish", "verify", "fetch", "play", "up", "hub", "gateway", "seed", "artist", "demo")
 HEAVY = ("aiohttp", "av", "numpy", "sqlalchemy", "aiortc", "cryptography", "hypercorn", "msgspec")
+
+
+@pytest.fixture
+def catalogue_data(tmp_path: Path) -> Path:
+    """A data folder without a track."""
+    Catalogue.open(tmp_path).close()
+    return tmp_path
 
 
 def digm(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -51,6 +60,21 @@ def test_a_wrong_setting_is_one_sentence_and_status_2() -> None:
 
 def test_an_unknown_command_is_refused() -> None:
     assert digm("dance").returncode == 2
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["verify"], ["verify", "--json"]])
+def test_a_full_disk_behind_the_output_is_one_sentence(arguments: list[str], catalogue_data: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "hub.cli", *arguments],
+            env={**os.environ, "DIGM_DATA": str(catalogue_data)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "no space left" in done.stderr.lower()
 
 
 def test_help_is_quick() -> None:
