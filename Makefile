@@ -17,7 +17,7 @@ run: .venv/.installed $(PLAYER)
 	@exec .venv/bin/digm up --port $(PORT) $(if $(DATA),--data "$(DATA)")
 
 test: .venv/.installed $(PLAYER)
-	@.ci/system-packages chromium curl ffmpeg ip nft sox tc turnserver
+	@.ci/system-packages chromium curl ffmpeg ip nft nginx sox tc turnserver
 	@$(PYTHON) -m pytest $(ARGS)
 
 lint: .venv/.installed

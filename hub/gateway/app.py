@@ -17,6 +17,7 @@ from digm.ids import is_hex_id
 from hub.gateway.budget import SendingBudget, longest_send_s
 from hub.gateway.content import Content
 from hub.gateway.replies import CORS, METHODS, PREFLIGHT, Reply, failure_reply, json_reply
+from hub.gateway.shelf import Shelf
 from hub.metrics import GATEWAY_BYTES, HTTP_REQUESTS, metrics_text
 from hub.storage.chunk_store import ChunkStore
 
@@ -30,6 +31,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 MAX_BODY_BYTES = 16 * 1024 * 1024
 BODY_WITHIN_S = 15.0
 UNCOUNTED_BYTES = 4_096
+PIECE_BYTES = 64 * 1024
 
 
 class Gateway:
@@ -39,12 +41,15 @@ class Gateway:
         store: verifies its reads or does not, as it was made.
         cache_bytes: chunks and documents kept in memory.
         alt_svc: sent with what goes over TLS, to tell of HTTP/3 (RFC 7838).
+        shelf: from which a server in front of this one sends chunks when it is told to.
     """
 
-    def __init__(self, store: ChunkStore, cache_bytes: int, alt_svc: str | None = None) -> None:
+    def __init__(
+        self, store: ChunkStore, cache_bytes: int, alt_svc: str | None = None, shelf: Shelf | None = None
+    ) -> None:
         self._store = store
         self._alt_svc = {"alt-svc": alt_svc} if alt_svc else {}
-        self._content = Content(store, cache_bytes)
+        self._content = Content(store, cache_bytes, shelf)
         self._budget = SendingBudget()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,6 +64,8 @@ class Gateway:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        if scope["http_version"] == "3":
+            headers.pop("x-digm-shelf", None)  # nobody is in front of it there
         method, path = scope["method"], scope["path"]
         try:
             await _forget_body(receive)
@@ -81,7 +88,8 @@ class Gateway:
     async def _send(self, scope: Scope, route: str, reply: Reply, receive: Receive, send: Send) -> None:
         method = scope["method"]
         known = method if method in ("GET", "HEAD", "OPTIONS") else "other"
-        HTTP_REQUESTS.labels(route, known, reply.status).inc()
+        if "x-accel-redirect" not in reply.headers:  # else it is counted where it is sent
+            HTTP_REQUESTS.labels(route, known, reply.status).inc()
         # An answer without content must not announce a length (RFC 9110 §8.6).
         length = {} if reply.status in (204, 304) else {"content-length": str(len(reply.body))}
         fields = {**CORS, **length, **reply.headers}
@@ -97,15 +105,14 @@ class Gateway:
             }
         )
         body = b"" if method == "HEAD" else reply.body
-        if reply.status in (200, 206):
+        if reply.status in (200, 206) and route not in ("health", "metrics"):
             GATEWAY_BYTES.inc(len(body))
         try:
             async with asyncio.timeout(longest_send_s(len(body))):
-                sending = send({"type": "http.response.body", "body": body})
                 if scope["http_version"] == "2" and body:
-                    await _unless_the_client_goes(sending, receive)
+                    await _unless_the_client_goes(_in_pieces(send, body), receive)
                 else:
-                    await sending
+                    await send({"type": "http.response.body", "body": body})
         except TimeoutError:
             # An answer that ends before its length closes the connection, or resets the stream.
             log.info("slow_reader_dropped", bytes=len(body), http_version=scope["http_version"])
@@ -166,6 +173,13 @@ async def _forget_body(receive: Receive) -> None:
                     raise CallerFault("body_too_large", "The request is too large; the gateway needs no body.")
     except TimeoutError as error:
         raise CallerFault("body_too_slow", f"The request took longer than {BODY_WITHIN_S:g} s.") from error
+
+
+async def _in_pieces(send: Send, body: bytes) -> None:
+    """Send a body bit by bit: Hypercorn 0.18 copies what it is given, however little the client takes of it."""
+    for start in range(0, len(body), PIECE_BYTES):
+        end = start + PIECE_BYTES
+        await send({"type": "http.response.body", "body": body[start:end], "more_body": end < len(body)})
 
 
 async def _unless_the_client_goes(sending: Awaitable[None], receive: Receive) -> None:

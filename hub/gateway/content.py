@@ -15,6 +15,7 @@ from digm.playlists import DASH_TYPE, HLS_TYPE, dash, hls, hls_media
 from hub.gateway.cache import ByteCache
 from hub.gateway.ranges import accepts_gzip, names_etag, parse_range, range_still_applies
 from hub.gateway.replies import IMMUTABLE, Reply
+from hub.gateway.shelf import SHELF_URI, Shelf
 from hub.storage.chunk_store import ChunkStore
 
 RAW = "application/vnd.ipld.raw"
@@ -27,10 +28,12 @@ class Content:
     Args:
         store: verifies its reads or does not, as it was made.
         cache_bytes: chunks and documents kept in memory.
+        shelf: where chunks are laid for a server in front that asks for it with `X-Digm-Shelf`.
     """
 
-    def __init__(self, store: ChunkStore, cache_bytes: int) -> None:
+    def __init__(self, store: ChunkStore, cache_bytes: int, shelf: Shelf | None = None) -> None:
         self._store = store
+        self._shelf = shelf
         self._cache = ByteCache(cache_bytes)
 
     async def chunk(self, name: str, method: str, headers: Mapping[str, str], query: str) -> Reply:
@@ -39,6 +42,11 @@ class Content:
         Raises:
             CallerFault: `range_not_satisfiable`. Unavailable: `chunk_not_held`, `chunk_damaged`.
         """
+        if self._shelf is not None and headers.get("x-digm-shelf"):
+            data = await self._read(name)
+            if await asyncio.to_thread(self._shelf.put, name, data):
+                # Everything else about the answer is that server's to say (hub/gateway/nginx_config.py).
+                return Reply(200, headers={"x-accel-redirect": SHELF_URI + name})
         is_block = _asked_format(headers, query) == "raw"
         fields = _block_fields(name) if is_block else {"content-type": "application/octet-stream"}
         return await self._ranged(name, method, headers, {"etag": f'"{name}"', **fields})
@@ -66,10 +74,13 @@ class Content:
                 raise Unavailable("not_cached", missing.message) from missing
             raise
 
+    async def _read(self, name: str) -> bytes:
+        return await self._cache.get(name, lambda: asyncio.to_thread(self._store.read, name))
+
     async def _ranged(
         self, name: str, method: str, headers: Mapping[str, str], fields: Mapping[str, str]
     ) -> Reply:
-        data = await self._cache.get(name, lambda: asyncio.to_thread(self._store.read, name))
+        data = await self._read(name)
         etag = fields["etag"]
         unchanging = {"etag": etag, "cache-control": IMMUTABLE, "vary": "accept"}
         if names_etag(headers.get("if-none-match"), etag):

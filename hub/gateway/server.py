@@ -16,6 +16,7 @@ from hub.gateway.app import Gateway
 from hub.gateway.certificate import certificate_files
 from hub.gateway.http2 import forget_late_bodies
 from hub.gateway.quic import BoundedQuicServer, quic_configuration
+from hub.gateway.shelf import Shelf
 from hub.gateway.sockets import BACKLOG, GatewaySockets, bind_for_workers
 from hub.gateway.tcp import bound_connections
 from hub.gateway.workers import supervise
@@ -67,37 +68,48 @@ async def serve(
     stop: asyncio.Event,
     listening: socket.socket | None = None,
     sockets: GatewaySockets | None = None,
+    shelf: Shelf | None = None,
 ) -> None:
     """Run the gateway until `stop` is set, then let running answers finish.
 
     Args:
         listening: a TCP socket that is bound already (tests).
         sockets: those of this worker; else they are made from the settings, and so are the workers.
+        shelf: from which the server in front of this worker takes chunks.
     Raises:
-        CallerFault: `port_in_use`, `cannot_listen`, `bad_certificate`.
+        CallerFault: `port_in_use`, `cannot_listen`, `bad_certificate`, `nginx_missing`, `nginx_refused`.
+        Unavailable: `nginx_failed`.
     """
     files = certificate_files(settings)  # refused, or made, before anything is bound
     if listening is not None:
         is_tls = settings.gateway_cert is not None
         sockets = GatewaySockets(None if is_tls else listening, listening if is_tls else None, None)
+    elif sockets is None and settings.gateway_tcp == "nginx":
+        from hub.gateway.nginx import serve_behind_nginx
+
+        await serve_behind_nginx(settings, stop, files)
+        return
     elif sockets is None and settings.gateway_workers > 1:
         await supervise(settings, stop)
         return
     elif sockets is None:
         [sockets] = bind_for_workers(settings)
-    await _serve_alone(settings, stop, sockets, files)
+    await _serve_alone(settings, stop, sockets, files, shelf)
 
 
 async def _serve_alone(
-    settings: Settings, stop: asyncio.Event, sockets: GatewaySockets, files: tuple[Path, Path] | None
+    settings: Settings,
+    stop: asyncio.Event,
+    sockets: GatewaySockets,
+    files: tuple[Path, Path] | None,
+    shelf: Shelf | None,
 ) -> None:
     forget_late_bodies()
     bound_connections()
-    quic_port = sockets.quic.getsockname()[1] if sockets.quic else None
+    port, tls_port, quic_port = sockets.ports()
     store = ChunkStore(settings.data, settings.verify_reads)
-    gateway = Gateway(store, settings.gateway_cache_bytes, _alt_svc(settings, quic_port))
-    ports = [item.getsockname()[1] if item else None for item in (sockets.plain, sockets.tls)]
-    log.info("gateway_listening", host=settings.host, port=ports[0], tls_port=ports[1], quic_port=quic_port)
+    gateway = Gateway(store, settings.gateway_cache_bytes, alt_svc(settings, quic_port), shelf)
+    log.info("gateway_listening", host=settings.host, port=port, tls_port=tls_port, quic_port=quic_port)
     quic = await _start_quic(gateway, sockets.quic, files)
     config = hypercorn_config(sockets, files)
     try:
@@ -119,7 +131,7 @@ async def _start_quic(
     return server
 
 
-def _alt_svc(settings: Settings, quic_port: int | None) -> str | None:
+def alt_svc(settings: Settings, quic_port: int | None) -> str | None:
     """What tells clients of HTTP/3 (RFC 7838): the port that they see, which may be another than ours."""
     if quic_port is None:
         return None

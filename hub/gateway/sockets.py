@@ -25,6 +25,14 @@ class GatewaySockets:
     def all(self) -> list[socket.socket]:
         return [item for item in (self.plain, self.tls, self.quic) if item is not None]
 
+    def ports(self) -> list[int | None]:
+        """Of all three; None also for a Unix socket."""
+        families = (socket.AF_INET, socket.AF_INET6)
+        return [
+            item.getsockname()[1] if item and item.family in families else None
+            for item in (self.plain, self.tls, self.quic)
+        ]
+
     def arguments(self) -> list[str]:
         """For the command line of a process that inherits them: file descriptors, `-` for none."""
         return [str(item.fileno()) if item else "-" for item in (self.plain, self.tls, self.quic)]
@@ -81,30 +89,55 @@ def bind_for_workers(settings: Settings) -> list[GatewaySockets]:
     Raises:
         CallerFault: `port_in_use`, `cannot_listen`.
     """
-    is_tls_only = settings.gateway_tls_port < 0 and settings.gateway_cert is not None
+    plain_port, tls_port = _wanted_ports(settings)
     with _closed_on_failure() as opened:
-        plain: list[socket.socket | None] = [None] * settings.gateway_workers
-        tls, quic = plain[:], plain[:]
-        if not is_tls_only:
-            plain = _group(settings, settings.gateway_port, opened)
-        if is_tls_only or settings.gateway_tls_port >= 0:
-            tls = _group(settings, settings.gateway_port if is_tls_only else settings.gateway_tls_port, opened)
-            assert tls[0] is not None
-            quic = _group(settings, tls[0].getsockname()[1], opened, socket.SOCK_DGRAM)
+        plain = _group(settings, plain_port, opened)
+        tls = _group(settings, tls_port, opened)
+        quic = bind_datagrams(settings, tls[0].getsockname()[1] if tls[0] else None, opened)
         return [GatewaySockets(*three) for three in zip(plain, tls, quic, strict=True)]
+
+
+def bind_datagrams(
+    settings: Settings, port: int | None, opened: list[socket.socket]
+) -> list[socket.socket | None]:
+    """UDP sockets for QUIC, one for each worker; arguments and errors as those of `_group`."""
+    return _group(settings, port, opened, socket.SOCK_DGRAM)
+
+
+def choose_ports(settings: Settings) -> tuple[int | None, int | None]:
+    """Ports without and with TLS for another program that binds them itself; None where one is not wanted.
+
+    Raises:
+        CallerFault: `port_in_use`, `cannot_listen`.
+    """
+    plain, tls = (None if port is None else _free(settings.host, port) for port in _wanted_ports(settings))
+    return plain, tls
+
+
+def _wanted_ports(settings: Settings) -> tuple[int | None, int | None]:
+    if settings.gateway_tls_port >= 0:
+        return settings.gateway_port, settings.gateway_tls_port
+    if settings.gateway_cert is not None:
+        return None, settings.gateway_port
+    return settings.gateway_port, None
+
+
+def _free(host: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    with _bound(host, port, kind, is_shared=False) as alone:
+        return int(alone.getsockname()[1])
 
 
 def _group(
     settings: Settings,
-    port: int,
+    port: int | None,
     opened: list[socket.socket],
     kind: socket.SocketKind = socket.SOCK_STREAM,
 ) -> list[socket.socket | None]:
+    if port is None:
+        return [None] * settings.gateway_workers
     # Alone first: a shared socket would quietly take half of what belongs to another process of this user.
-    alone = _bound(settings.host, port, kind, is_shared=False)
-    port = alone.getsockname()[1]
+    port = _free(settings.host, port, kind)
     make = bind if kind is socket.SOCK_STREAM else bind_udp
-    alone.close()
     group: list[socket.socket | None] = []
     for _ in range(settings.gateway_workers):
         opened.append(make(settings.host, port, settings.gateway_workers > 1))

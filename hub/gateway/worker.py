@@ -1,10 +1,17 @@
-"""One of several gateway processes: `python -m hub.gateway.worker PLAIN TLS QUIC`, descriptors or `-`."""
+"""One of several gateway processes: `python -m hub.gateway.worker PLAIN TLS QUIC [SHELF BYTES SENT]`.
 
+The first three are descriptors or `-`. Then come a folder, what this process may put there, and the log of what
+was sent from it, `-` for those who do not count that.
+"""
+
+import asyncio
 import sys
-from functools import partial
+from pathlib import Path
 
 from hub.config import load_settings
+from hub.gateway.nginx_log import count_for_ever
 from hub.gateway.server import serve
+from hub.gateway.shelf import Shelf
 from hub.gateway.sockets import GatewaySockets
 from hub.lifecycle import run_process
 
@@ -12,7 +19,19 @@ from hub.lifecycle import run_process
 def main() -> None:
     """Serve on the inherited sockets until SIGTERM."""
     settings = load_settings()
-    run_process("gateway", settings, partial(serve, settings, sockets=GatewaySockets.inherited(sys.argv[1:4])))
+    sockets = GatewaySockets.inherited(sys.argv[1:4])
+
+    async def work(stop: asyncio.Event) -> None:
+        shelf, counting = None, None
+        if len(sys.argv) > 4:
+            shelf = Shelf(Path(sys.argv[4]), int(sys.argv[5]))
+            if sys.argv[6] != "-":
+                counting = asyncio.create_task(count_for_ever(Path(sys.argv[6])), name="count")
+        await serve(settings, stop, sockets=sockets, shelf=shelf)
+        if counting is not None:
+            counting.cancel()
+
+    run_process("gateway", settings, work)
 
 
 if __name__ == "__main__":

@@ -10,19 +10,52 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
 from hub.config import Settings
+from hub.gateway.shelf import work_folder
 from hub.gateway.sockets import GatewaySockets, bind_for_workers
 from hub.lifecycle import tie_to_parent
+from hub.metrics import SHARED_FOLDER
 
 log = structlog.get_logger()
 RESTART_FIRST_S = 0.2
 RESTART_MOST_S = 10.0
 STEADY_AFTER_S = 30.0
 STOP_WITHIN_S = 6.0
+
+
+@dataclass(frozen=True)
+class Share:
+    """What each worker gets.
+
+    Attributes:
+        cache_bytes: of DIGM_GATEWAY_CACHE_BYTES.
+        counts: folder in which all of them count, so that any of them can tell the sum, the dead included.
+        shelf: folder of hub/gateway/shelf.py; None where nobody takes chunks from there.
+        sent: log of who does; the first worker counts it.
+    """
+
+    cache_bytes: int
+    counts: Path
+    shelf: Path | None = None
+    shelf_bytes: int = 0
+    sent: Path | None = None
+
+    def arguments(self, number: int) -> list[str]:
+        """For a worker's command line."""
+        if self.shelf is None or self.sent is None:
+            return []
+        return [str(self.shelf), str(self.shelf_bytes), "-" if number else str(self.sent)]
+
+    def environment(self) -> dict[str, str]:
+        """Besides ours."""
+        return {"DIGM_GATEWAY_CACHE_BYTES": str(self.cache_bytes), SHARED_FOLDER: str(self.counts)}
 
 
 async def supervise(settings: Settings, stop: asyncio.Event) -> None:
@@ -34,25 +67,32 @@ async def supervise(settings: Settings, stop: asyncio.Event) -> None:
         CallerFault: `port_in_use`, `cannot_listen`.
     """
     sockets = bind_for_workers(settings)
-    share = {"DIGM_GATEWAY_CACHE_BYTES": str(settings.gateway_cache_bytes // len(sockets))}
     try:
-        async with asyncio.TaskGroup() as tasks:
-            for number, own in enumerate(sockets):
-                tasks.create_task(_keep_running(number, own, share, stop), name=f"worker {number}")
+        with work_folder() as (folder, _):
+            async with asyncio.TaskGroup() as tasks:
+                keep_workers(tasks, sockets, Share(settings.gateway_cache_bytes // len(sockets), folder), stop)
     finally:
         for own in sockets:
             for item in own.all():
                 item.close()
 
 
-async def _keep_running(number: int, own: GatewaySockets, share: dict[str, str], stop: asyncio.Event) -> None:
+def keep_workers(
+    tasks: asyncio.TaskGroup, sockets: Sequence[GatewaySockets], share: Share, stop: asyncio.Event
+) -> None:
+    """Keep a worker running for each of `sockets`, which stay open here, until `stop` is set."""
+    for number, own in enumerate(sockets):
+        tasks.create_task(_keep_running(number, own, share, stop), name=f"worker {number}")
+
+
+async def _keep_running(number: int, own: GatewaySockets, share: Share, stop: asyncio.Event) -> None:
     delay_s, tie = RESTART_FIRST_S, tie_to_parent()
     while not stop.is_set():
         began = time.monotonic()
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "hub.gateway.worker", *own.arguments()),
+            *(sys.executable, "-m", "hub.gateway.worker", *own.arguments(), *share.arguments(number)),
             stdin=asyncio.subprocess.DEVNULL,
-            env={**os.environ, **share},
+            env={**os.environ, **share.environment()},
             pass_fds=[item.fileno() for item in own.all()],
             preexec_fn=tie,
             start_new_session=True,
@@ -85,3 +125,6 @@ async def _ended_or_stopped(process: asyncio.subprocess.Process, stop: asyncio.E
     finally:
         stopping.cancel()
         ending.cancel()
+        if process.returncode is None:  # we are cancelled
+            with suppress(ProcessLookupError):
+                process.terminate()

@@ -30,6 +30,7 @@ class GatewayProcess:
     limits: dict[str, float] = field(default_factory=dict)
     port: int = 0
     tls_port: int = 0
+    log_name: str = "gateway.log"
 
     def __enter__(self) -> "GatewayProcess":
         self.port, self.tls_port = free_ports(2)
@@ -40,11 +41,15 @@ class GatewayProcess:
             "DIGM_GATEWAY_TLS_PORT": str(self.tls_port),
             **self.settings,
         }
-        self._log = (self.data / "gateway.log").open("ab")
+        self._log = (self.data / self.log_name).open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-c", self._start()], env=environment, stdout=self._log, stderr=self._log
         )
-        self._wait_until_ready()
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,21 +80,38 @@ class GatewayProcess:
 
     @property
     def log(self) -> str:
-        return (self.data / "gateway.log").read_text()
+        return (self.data / self.log_name).read_text()
 
     @property
     def certificate(self) -> Path:
         return self.data / "gateway-cert.pem"
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
     def worker_pids(self) -> list[int]:
-        """The supervisor's children; the process itself where there is no supervisor."""
-        task = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(pid) for pid in task.read_text().split()] or [self.process.pid]
+        """The application's processes below the supervisor; the process itself where there is none."""
+        below = [pid for pid in _descendants(self.process.pid) if b"hub.gateway.worker" in _command(pid)]
+        return below or [self.process.pid]
+
+    def program_pid(self, name: str) -> int:
+        """The first process of a program that the gateway runs."""
+        return next(pid for pid in _descendants(self.process.pid) if name.encode() in _command(pid))
 
     def resident_bytes(self) -> int:
-        """Memory of all workers."""
+        """Memory of all its processes."""
         total = 0
-        for pid in self.worker_pids():
+        for pid in (self.process.pid, *_descendants(self.process.pid)):
             status = Path(f"/proc/{pid}/status").read_text()
             total += int(status.partition("VmRSS:")[2].split()[0]) * 1024
         return total
+
+
+def _descendants(pid: int) -> list[int]:
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [one for child in children for one in (child, *_descendants(child))]
+
+
+def _command(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -1,7 +1,9 @@
-"""A small HTTP/2 client on the h2 library: many requests at once on one connection, without TLS."""
+"""A small HTTP/2 client on the h2 library: many requests at once on one connection."""
 
 import asyncio
+import ssl
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import h2.config
 import h2.connection
@@ -19,15 +21,30 @@ class Answer:
     is_whole: bool = False
 
 
+async def connect(port: int, certificate: Path | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection on which HTTP/2 is spoken: by ALPN with TLS, by prior knowledge without."""
+    if certificate is None:
+        return await asyncio.open_connection("127.0.0.1", port)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    trusting.set_alpn_protocols(["h2"])
+    return await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
+
+
 async def fetch_all(
-    port: int, paths: list[str], headers: tuple[tuple[str, str], ...] = (), method: str = "GET"
+    port: int,
+    paths: list[str],
+    headers: tuple[tuple[str, str], ...] = (),
+    method: str = "GET",
+    certificate: Path | None = None,
 ) -> list[Answer]:
     """Ask for all paths, 100 at once; the answers in the same order.
 
+    Args:
+        certificate: that of the server, which speaks TLS then.
     Raises:
         ConnectionError: the server reset a stream or went away.
     """
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await connect(port, certificate)
     connection = h2.connection.H2Connection(
         h2.config.H2Configuration(client_side=True, header_encoding="utf-8")
     )
@@ -41,7 +58,8 @@ async def fetch_all(
         while to_ask and running < AT_ONCE:
             stream = connection.get_next_available_stream_id()
             answers[stream] = Answer()
-            where = ((":path", to_ask.pop()), (":scheme", "http"), (":authority", f"127.0.0.1:{port}"))
+            scheme = "https" if certificate else "http"
+            where = ((":path", to_ask.pop()), (":scheme", scheme), (":authority", f"127.0.0.1:{port}"))
             connection.send_headers(stream, [(":method", method), *where, *headers], end_stream=True)
             running += 1
         writer.write(connection.data_to_send())

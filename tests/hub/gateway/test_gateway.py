@@ -1,7 +1,6 @@
-"""The gateway over real sockets, HTTP/1.1 and HTTP/2."""
+"""The gateway on Hypercorn, in this process: what another server in front would hide (see test_engines.py)."""
 
 import asyncio
-import gzip
 import hashlib
 import json
 import shutil
@@ -11,131 +10,12 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from yarl import URL
 
 from digm.chunks import FRAME_BYTES
 from hub.gateway.cache import ByteCache
 from hub.storage.chunk_store import ChunkStore
 from tests.hub.gateway.conftest import RunningGateway
 from tests.hub.gateway.http2_client import fetch_all, post_slowly_then_get, vanish_after_asking
-
-
-async def test_a_chunk_is_served_under_its_hash_for_any_page(
-    gateway: RunningGateway, session: aiohttp.ClientSession
-) -> None:
-    name = gateway.track.chunk(0, 0)
-    async with session.get(f"{gateway.url}/{name}") as answer:
-        body = await answer.read()
-        assert answer.status == 200
-        assert hashlib.sha256(body).hexdigest() == name
-        assert answer.headers["ETag"] == f'"{name}"'
-        assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
-        assert answer.headers["Access-Control-Allow-Origin"] == "*"
-        assert "content-range" in answer.headers["Access-Control-Expose-Headers"]
-        assert answer.headers["Timing-Allow-Origin"] == "*"
-        assert answer.headers["Accept-Ranges"] == "bytes"
-
-
-async def test_ranges_cut_exactly(gateway: RunningGateway, session: aiohttp.ClientSession) -> None:
-    name = gateway.track.chunk(0, 1)
-    whole = ChunkStore(gateway.data).read(name)
-    for header, part in (
-        ("bytes=16-31", whole[16:32]),
-        ("bytes=65000-", whole[65000:]),
-        ("bytes=-16", whole[-16:]),
-    ):
-        async with session.get(f"{gateway.url}/{name}", headers={"Range": header}) as answer:
-            assert answer.status == 206
-            assert await answer.read() == part
-            start = whole.index(part)
-            assert answer.headers["Content-Range"] == f"bytes {start}-{start + len(part) - 1}/{FRAME_BYTES}"
-    async with session.get(f"{gateway.url}/{name}", headers={"Range": f"bytes={FRAME_BYTES}-"}) as answer:
-        assert answer.status == 416
-        assert answer.headers["Content-Range"] == f"bytes */{FRAME_BYTES}"
-    async with session.get(
-        f"{gateway.url}/{name}", headers={"Range": "bytes=0-9", "If-Range": '"x"'}
-    ) as answer:
-        assert answer.status == 200
-
-
-async def test_what_a_client_has_is_not_sent_again(
-    gateway: RunningGateway, session: aiohttp.ClientSession
-) -> None:
-    name = gateway.track.chunk(0, 0)
-    for path in (name, f"{gateway.track.root}/manifest.json"):
-        async with session.get(f"{gateway.url}/{path}") as answer:
-            etag = answer.headers["ETag"]
-        async with session.get(f"{gateway.url}/{path}", headers={"If-None-Match": etag}) as answer:
-            assert answer.status == 304
-            assert await answer.read() == b""
-
-
-async def test_head_has_the_headers_of_get_and_no_body(
-    gateway: RunningGateway, session: aiohttp.ClientSession
-) -> None:
-    async with session.head(f"{gateway.url}/{gateway.track.chunk(0, 0)}") as answer:
-        assert answer.status == 200
-        assert answer.headers["Content-Length"] == str(FRAME_BYTES)
-        assert await answer.read() == b""
-
-
-async def test_the_manifest_is_the_exact_document(
-    gateway: RunningGateway, session: aiohttp.ClientSession
-) -> None:
-    document = ChunkStore(gateway.data).manifest(gateway.track.root)
-    url = f"{gateway.url}/{gateway.track.root}/manifest.json"
-    async with session.get(url, headers={"Accept-Encoding": "identity"}) as answer:
-        assert await answer.read() == document
-        assert answer.headers["Cache-Control"] == "no-cache"
-    async with session.get(url, headers={"Accept-Encoding": "gzip"}) as answer:
-        assert answer.headers["Content-Encoding"] == "gzip"
-        assert gzip.decompress(await answer.read()) == document
-
-
-async def test_only_64_hex_digits_reach_the_file_system(
-    gateway: RunningGateway, session: aiohttp.ClientSession
-) -> None:
-    (gateway.data / "chunks" / "secret").write_bytes(b"secret")
-    root = gateway.track.root
-    for path in (
-        "/", "/" + "A" * 64, "/" + "a" * 63, "/..%2fvault.digm", "/../vault.digm", "/%2e%2e/vault.digm",
-        f"/{root}/../vault.digm", f"/{root}/manifest.json%00", f"/{root}/", "/" + "a" * 64 + "%0a",
-        "/" + "a" * 64 + "/" + "b" * 64, "/vault.digm", "/catalogue.sqlite", "//etc/passwd",
-    ):  # fmt: skip
-        async with session.get(URL(gateway.url + path, encoded=True)) as answer:
-            assert answer.status == 404, path
-            body = json.loads(await answer.read())
-            assert set(body["error"]) == {"code", "message"}
-            assert answer.headers["Cache-Control"] == "no-store"
-
-
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE", "BREW"])
-async def test_other_methods_are_refused(
-    gateway: RunningGateway, session: aiohttp.ClientSession, method: str
-) -> None:
-    async with session.request(method, f"{gateway.url}/{gateway.track.chunk(0, 0)}") as answer:
-        assert answer.status == 405
-        assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
-
-
-async def test_a_preflight_allows_ranges(gateway: RunningGateway, session: aiohttp.ClientSession) -> None:
-    async with session.options(
-        f"{gateway.url}/{gateway.track.chunk(0, 0)}", headers={"Origin": "null"}
-    ) as answer:
-        assert answer.status == 204
-        assert "range" in answer.headers["Access-Control-Allow-Headers"]
-
-
-async def test_a_range_of_any_length_is_understood(
-    gateway: RunningGateway, session: aiohttp.ClientSession
-) -> None:
-    name = gateway.track.chunk(0, 0)
-    headers = {"Range": "bytes=0-" + "9" * 25}
-    async with session.get(f"{gateway.url}/{name}", headers=headers) as answer:
-        assert answer.status == 206
-        assert len(await answer.read()) == FRAME_BYTES
-    async with session.get(f"{gateway.url}/{name}", headers={"Range": "bytes=99999999999999999999-"}) as answer:
-        assert answer.status == 416
 
 
 async def test_gzip_is_not_forced_on_a_client_that_refuses_it(
@@ -179,42 +59,6 @@ async def test_the_rest_of_a_late_body_does_not_end_an_http_2_connection(
     assert slow.headers[":status"] == "408"
     assert "connection" not in slow.headers
     assert quick.headers[":status"] == "200"
-
-
-async def test_no_answer_names_the_software(gateway: RunningGateway, session: aiohttp.ClientSession) -> None:
-    for path in ("/healthz", "/readyz", "/metrics", "/nothing"):
-        async with session.get(gateway.url + path) as answer:
-            assert "Server" not in answer.headers
-            assert answer.headers["X-Content-Type-Options"] == "nosniff"
-            assert answer.headers["Cache-Control"] == "no-store"
-
-
-async def test_a_damaged_chunk_is_an_error_and_never_bytes(
-    gateway: RunningGateway, session: aiohttp.ClientSession
-) -> None:
-    name = gateway.track.chunk(0, 2)
-    path = ChunkStore(gateway.data).path(name)
-    damaged = bytearray(path.read_bytes())
-    damaged[100] ^= 1
-    path.chmod(0o644)
-    path.write_bytes(damaged)
-    for headers in ({}, {"Range": "bytes=0-15"}):
-        async with session.get(f"{gateway.url}/{name}", headers=headers) as answer:
-            assert answer.status == 502
-            body = json.loads(await answer.read())
-            assert body["error"]["code"] == "chunk_damaged"
-
-
-async def test_a_chunk_put_there_by_another_process_is_served_at_once(
-    gateway: RunningGateway, session: aiohttp.ClientSession
-) -> None:
-    chunk = b"x" * FRAME_BYTES
-    name = hashlib.sha256(chunk).hexdigest()
-    async with session.get(f"{gateway.url}/{name}") as answer:
-        assert answer.status == 404
-    ChunkStore(gateway.data).put(chunk)
-    async with session.get(f"{gateway.url}/{name}") as answer:
-        assert await answer.read() == chunk
 
 
 async def test_health_readiness_and_metrics(gateway: RunningGateway, session: aiohttp.ClientSession) -> None:

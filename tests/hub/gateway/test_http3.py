@@ -92,6 +92,10 @@ async def test_head_conditions_and_refusals_over_http_3(
     path = f"/{track[1].chunk(0, 0)}"
     async with http3(gateway.tls_port) as client:
         whole = await client.fetch(path)
+        head = await client.fetch(path, method="HEAD")
+        assert (head.headers[":status"], head.body) == ("200", b"")
+        assert {**head.headers, "date": ""} == {**whole.headers, "date": ""}
+        assert head.headers["content-length"] == str(FRAME_BYTES)
         assert (await client.fetch(path, if_none_match=whole.headers["etag"])).headers[":status"] == "304"
         assert (await client.fetch(path, range=f"bytes={FRAME_BYTES}-")).headers[":status"] == "416"
         assert (await client.fetch("/../vault.digm")).headers[":status"] == "404"
