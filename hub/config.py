@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
+from digm.announcements import MAX_NAME
 from digm.errors import CallerFault
 
 PREFIX = "DIGM_"
@@ -71,6 +72,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description="Multiaddrs (/.../p2p/ID) of nodes that the backbone is joined through."),
     ] = ()
+    operator: Annotated[
+        str, Meta(description="Who runs this, as others are told; copies go to operators that have none yet.")
+    ] = "unknown"
+    network: Annotated[
+        str, Meta(description="In which network it stands, such as an AS number; copies are spread over them, too.")
+    ] = "unknown"
     node_allow: Annotated[
         tuple[str, ...],
         Meta(description="Networks in which nodes' gateways are asked although they are not public."),
@@ -223,6 +230,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         resolve("hubs", tuple(_checked_url("hubs", url) for url in self.hubs))
         if self.hubs and self.public_url not in self.hubs:
             raise _bad("hubs", "DIGM_PUBLIC_URL, by which the others know this hub, is not among them")
+        for name in ("operator", "network"):
+            _check_name(name, getattr(self, name))
         _check_addresses("turn_host", self.turn_host, ipaddress.ip_address)
         _check_addresses("turn_external_ip", (self.turn_external_ip or "::",), ipaddress.ip_address)
         _check_addresses("turn_allow", self.turn_allow, ipaddress.ip_network)
@@ -263,6 +272,11 @@ def _checked_url(name: str, url: str | None) -> str | None:
     if not url.startswith(("http://", "https://")):
         raise _bad(name, f"{url!r} does not start with http:// or https://")
     return url.rstrip("/")
+
+
+def _check_name(name: str, text: str) -> None:
+    if not 0 < len(text) <= MAX_NAME or not text.isprintable():
+        raise _bad(name, f"a name has 1 to {MAX_NAME} printable characters")
 
 
 def _check_addresses(name: str, texts: tuple[str, ...], parse: Callable[[str], object]) -> None:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from digm.errors import DigmError
 from digm.ids import to_hex
@@ -18,6 +16,7 @@ from hub.bridge.health import Bounded
 from hub.bridge.probes import OWN, Probes
 from hub.bridge.reachable import rules_for
 from hub.services import SERVICES, Services, off_loop
+from hub.signatures import verify
 
 if TYPE_CHECKING:
     from hub.bridge.member import Member
@@ -129,12 +128,3 @@ async def _keep_running(bridge: Bridge) -> None:
         except Exception:
             log.exception("bridge_crashed", again_in_s=AGAIN_S)
         await asyncio.sleep(AGAIN_S)
-
-
-def verify(key: bytes, signature: bytes, message: bytes) -> bool:
-    """Whether an Ed25519 key made a signature."""
-    try:
-        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
-    except (InvalidSignature, ValueError):
-        return False
-    return True

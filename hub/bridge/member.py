@@ -61,6 +61,8 @@ class Member:
                 identity.sign,
                 self._held,
                 gateway_url=self._services.settings.gateway_url,
+                operator=self._services.settings.operator,
+                network_name=self._services.settings.network,
             )
             self.backbone = backbone
             try:

@@ -21,7 +21,8 @@ from digm.bitfield import Bitfield
 from digm.errors import CallerFault, DigmError, Unavailable
 from digm.ids import from_hex, is_hex_id, short
 from digm.signed_document import kind_of
-from hub.pinning.network import Identity, Network, Store, verify
+from hub.pinning.network import Identity, Network, Store
+from hub.signatures import verify
 
 log = structlog.get_logger()
 

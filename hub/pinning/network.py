@@ -3,9 +3,6 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from digm.bitfield import Bitfield
 from digm.manifest import Manifest
 
@@ -100,12 +97,3 @@ class Store(Protocol):
     def missing(self, track_root: str) -> Sequence[Missing]: ...
     def put(self, hash_hex: str, data: bytes) -> bool: ...
     def read(self, hash_hex: str) -> bytes: ...
-
-
-def verify(key: bytes, signature: bytes, message: bytes) -> bool:
-    """Whether an Ed25519 key made a signature (`digm.signed_document.Verify`)."""
-    try:
-        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
-    except (InvalidSignature, ValueError):
-        return False
-    return True

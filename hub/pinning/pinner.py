@@ -31,8 +31,9 @@ from digm.pinning import (
 from digm.placement import LOSS_GRACE_S, STEP_S, Candidate, Promises, RepairPlan, placement, surplus
 from hub.pinning.fetching import TrackFetcher
 from hub.pinning.herald import Herald
-from hub.pinning.network import Identity, Network, Store, verify
+from hub.pinning.network import Identity, Network, Store
 from hub.pinning.records import Records
+from hub.signatures import verify
 
 log = structlog.get_logger()
 PROTOCOL = "/digm/pin/1.0.0"

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from digm.errors import CallerFault, DigmError
 from digm.ids import is_hex_id, short, to_hex
 from digm.manifest import Manifest, manifest_hash, parse_manifest
 from digm.merkle import audit_root, chunk_audit_root
+from hub.signatures import verify
 from hub.storage.catalogue import Catalogue, TrackEntry
 from hub.storage.chunk_store import ChunkStore
 
@@ -93,11 +92,7 @@ def verify_track(store: ChunkStore, entry: TrackEntry) -> TrackReport:
 
 def signature_holds(manifest: Manifest) -> bool:
     """Whether the artist named in the manifest signed it."""
-    try:
-        Ed25519PublicKey.from_public_bytes(manifest.artist_key).verify(manifest.signature, manifest.signed_part)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
+    return verify(manifest.artist_key, manifest.signature, manifest.signed_part)
 
 
 def _manifest_damages(manifest: Manifest, document: bytes, entry: TrackEntry) -> list[Damage]:

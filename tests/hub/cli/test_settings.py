@@ -67,6 +67,8 @@ def test_lists_are_written_with_commas() -> None:
         ("DIGM_TURN_MIN_PORT", "65000"),
         ("DIGM_TURN_CERT", "/cert.pem"),
         ("DIGM_STUN_URLS", "turn:turn.example:3478"),
+        ("DIGM_OPERATOR", "x" * 65),
+        ("DIGM_NETWORK", "AS1\x1b[2J"),
         ("DIGM_CONFIG", "/nowhere/digm.toml"),
     ],
 )

@@ -13,7 +13,7 @@ from digm.fresh_index import best_first, parse_fresh_index
 from digm.ids import from_hex
 from hub.pinning.auditor import PROTOCOL
 from hub.pinning.fresh_index_writer import FreshIndexWriter
-from hub.pinning.network import verify
+from hub.signatures import verify
 from hub.storage.chunk_store import ChunkStore
 from tests.hub.node.music import rot
 from tests.hub.pinning.swarm import FakeSwarm

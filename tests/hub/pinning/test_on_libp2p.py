@@ -17,10 +17,10 @@ from hub.backbone.backbone import Backbone
 from hub.node.storage import NodeStore
 from hub.pinning.auditor import Auditor
 from hub.pinning.herald import Herald, HeraldSettings
-from hub.pinning.network import verify
 from hub.pinning.pinner import PROTOCOL, Pinner, PinSettings
 from hub.pinning.records import Records
 from hub.seeding.held_tracks import SeedTrack
+from hub.signatures import verify
 from tests.hub.backbone.nodes import backbone, until
 from tests.hub.node.music import Elsewhere
 from tests.hub.pinning.swarm import order_for

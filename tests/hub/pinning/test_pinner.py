@@ -4,8 +4,8 @@ import pytest
 
 from digm.errors import DigmError
 from digm.pinning import AnswerState, Decline, parse_pin_answer
-from hub.pinning.network import verify
 from hub.pinning.pinner import PROTOCOL
+from hub.signatures import verify
 from tests.hub.node.music import rot
 from tests.hub.pinning.swarm import FakeSwarm, order_for
 
