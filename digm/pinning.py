@@ -290,11 +290,13 @@ class OrderBook:
         """The orders that ask for copies now."""
         return (order for order in list(self._orders.values()) if is_active(order, now_s))
 
-    def sweep(self, now_s: float) -> None:
-        """Forget what could not be replayed any more either."""
-        for place, until in list(self._remember_until.items()):
-            if until <= now_s:
-                self._forget(place)
+    def sweep(self, now_s: float) -> list[PinOrder]:
+        """Forget what could not be replayed any more either. Returns it."""
+        over = [place for place, until in self._remember_until.items() if until <= now_s]
+        orders = [self._orders[place] for place in over]
+        for place in over:
+            self._forget(place)
+        return orders
 
     def __len__(self) -> int:
         return len(self._orders)

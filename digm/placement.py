@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from digm.announcements import Announcement
-from digm.pinning import AnswerState, PinAnswer, PinOrder
+from digm.pinning import AnswerState, Decline, PinAnswer, PinOrder
 
 STEP_S = 30.0
 """What one rank waits for the other; longer than any message takes through the network (p95 is below 1 s)."""
@@ -111,13 +111,20 @@ class Promises:
 
     def out(self, now_s: float) -> set[bytes]:
         """Who declined or broke its word, and is not to be waited for."""
-        self._broken = {node: at for node, at in self._broken.items() if now_s < at + BROKEN_PROMISE_S}
-        declined = {
-            answer.node
-            for answer in self._answers.values()
+        return set(self.declined(now_s)) | self.broken(now_s)
+
+    def declined(self, now_s: float) -> dict[bytes, Decline]:
+        """Who said no and means it still, and why."""
+        return {
+            node: answer.reason or Decline.POLICY
+            for node, answer in self._answers.items()
             if answer.state is AnswerState.DECLINED and now_s < answer.valid_until
         }
-        return declined | set(self._broken)
+
+    def broken(self, now_s: float) -> set[bytes]:
+        """Who accepted lately and did not deliver."""
+        self._broken = {node: at for node, at in self._broken.items() if now_s < at + BROKEN_PROMISE_S}
+        return set(self._broken)
 
     def states(self) -> dict[bytes, AnswerState]:
         """The last word of each node."""

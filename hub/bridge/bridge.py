@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
 
+from digm.announcements import AnnouncementLedger
 from digm.errors import DigmError
 from digm.ids import to_hex
 from digm.manifest import parse_manifest
@@ -16,7 +17,7 @@ from hub.bridge.health import Bounded
 from hub.bridge.probes import OWN, Probes
 from hub.bridge.reachable import rules_for
 from hub.services import SERVICES, Services, off_loop
-from hub.signatures import verify
+from hub.signalling import SIGNALLING
 
 if TYPE_CHECKING:
     from hub.bridge.member import Member
@@ -29,18 +30,24 @@ MOST_FIRST = 4
 
 
 class Bridge:
-    """What one hub knows of who holds what."""
+    """What one hub knows of who holds what.
 
-    def __init__(self, services: Services) -> None:
+    Args:
+        relays: node key -> TURN URLs that it offers here.
+    """
+
+    def __init__(
+        self, services: Services, relays: Callable[[bytes], tuple[str, ...]] = lambda _node: ()
+    ) -> None:
         settings = services.settings
-        self.directory = Directory(verify, settings.gateways)
+        self.directory = Directory(AnnouncementLedger(), settings.gateways)
         self._services = services
         self.member: Member | None = None
         if settings.backbone_listen:
             # Imported here: libp2p takes a second, and a hub without the backbone does not need it.
             from hub.bridge import member
 
-            self.member = member.Member(services, self.directory)
+            self.member = member.Member(services, self.directory, relays)
         self._own_held: Bounded[str, tuple[float, float]] = Bounded(MOST_HELD)
         self._any_track = ""
         own = f"{settings.own_url(settings.gateway_port)}" if settings.gateway_port else ""
@@ -109,7 +116,7 @@ BRIDGE: web.AppKey[Bridge] = web.AppKey("bridge", Bridge)
 
 def add_bridge(app: web.Application) -> None:
     """Make the bridge part of a hub; it runs as long as the hub does."""
-    app[BRIDGE] = Bridge(app[SERVICES])
+    app[BRIDGE] = Bridge(app[SERVICES], app[SIGNALLING].relays_of)
 
     async def running(app: web.Application) -> AsyncIterator[None]:
         task = asyncio.create_task(_keep_running(app[BRIDGE]), name="bridge")

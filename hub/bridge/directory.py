@@ -9,11 +9,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from digm.announcements import Announcement, AnnouncementLedger, parse_announcement
-from digm.errors import CallerFault, PeerFault
+from digm.announcements import Announcement, AnnouncementLedger
+from digm.errors import CallerFault
 from digm.ids import from_hex, to_hex
 from digm.node_ids import node_of, peer_id
-from digm.signed_document import Verify
 from hub.bridge.health import Bounded, Health
 
 MOST_SOURCES = 20  # named for one track, of each kind
@@ -69,32 +68,17 @@ class Directory:
     """Bounded: a flood of names costs nobody their place among the announcements (digm.announcements).
 
     Args:
-        verify: checks Ed25519 signatures.
+        ledger: what was announced; whoever hears the gossip (`hub.pinning.herald`) writes into it.
         known_gateways: that the operator names; they are thought to hold every track.
     """
 
-    def __init__(self, verify: Verify, known_gateways: Sequence[str] = ()) -> None:
-        self.ledger = AnnouncementLedger()
-        self._verify = verify
+    def __init__(self, ledger: AnnouncementLedger, known_gateways: Sequence[str] = ()) -> None:
+        self.ledger = ledger
         self._known = [url for url in map(checked_url, known_gateways) if url]
         self._provided: Bounded[bytes, tuple[float, dict[str, Provider]]] = Bounded(MOST_PROVIDED)
         self._health: Bounded[str, Health] = Bounded(MOST_HEALTH)
 
     # -- what is heard
-
-    def heard(self, document: bytes, now_s: float) -> bool:
-        """A message of the topic `digm.audio.v1`.
-
-        Returns:
-            whether it is to be passed on: the verdict for gossip. Forged, expired and old ones are not.
-        """
-        try:
-            self.ledger.add(parse_announcement(document, now_s, self._verify), now_s)
-        except PeerFault:
-            return False
-        except CallerFault:  # there is no room for it here, and that is not the fault of who passed it on
-            return True
-        return True
 
     def provided(self, track_root: str, providers: Iterable[Provider], now_s: float) -> None:
         """What a lookup in the DHT found for a track. It takes the place of what an earlier one found."""

@@ -3,40 +3,65 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
+from digm.audits import AuditScore
 from digm.backbone_messages import MANIFEST
-from digm.errors import DigmError
+from digm.errors import CallerFault, DigmError, Unavailable
 from digm.ids import from_hex, to_hex
 from hub.backbone.backbone import Backbone
 from hub.backbone.identity import NodeIdentity
 from hub.backbone.settings import BackboneSettings
-from hub.bridge.announcer import Announcer, Held
 from hub.bridge.directory import Directory, Provider
+from hub.bridge.orders import HubOrders
+from hub.bridge.published import Published
+from hub.pinning.auditor import Auditor
+from hub.pinning.fresh_index_writer import FreshIndexWriter, IndexSettings
+from hub.pinning.herald import Herald, HeraldSettings, holdings_of
+from hub.pinning.order_desk import OrderDesk
+from hub.pinning.records import Records
 from hub.seeding.chunk_cache import ChunkCache
-from hub.seeding.held_tracks import Library, SeedTrack
+from hub.seeding.held_tracks import SeedTrack
 from hub.services import Services
 
 log = structlog.get_logger()
 CACHE_BYTES = 16 * 1024 * 1024
+LOOKED_AT_S = 1.0
 LATENCIES_EVERY_S = 5.0
+INDEX_EVERY_S = 30.0
 LOOKED_UP_AGAIN_S = 60.0  # one track
 MOST_WAITING = 64  # lookups; who comes later asks again
 START_AGAIN_S = 5.0
 
 
 class Member:
-    """This hub's place in the network, as long as `run` runs."""
+    """This hub's place in the network, as long as `run` runs.
 
-    def __init__(self, services: Services, directory: Directory) -> None:
-        self._services, self._directory = services, directory
-        self._library = Library(services.catalogue, services.store)
+    Attributes:
+        backbone, orders: None while it is not in the network.
+        fresh_index: the latest document, signed; empty before the first.
+        scores: node key -> how it stands with this hub's auditor.
+
+    Args:
+        relays: node key -> TURN URLs, where they are known.
+    """
+
+    def __init__(
+        self, services: Services, directory: Directory, relays: Callable[[bytes], tuple[str, ...]]
+    ) -> None:
+        self._services, self._directory, self._relays = services, directory, relays
+        self._published = Published(services.catalogue, services.store)
         self._cache = ChunkCache(services.store, CACHE_BYTES)
         self._wanted: asyncio.Queue[str] = asyncio.Queue(MOST_WAITING)
         self._looked_up: dict[str, float] = {}
         self.backbone: Backbone | None = None
+        self.orders: HubOrders | None = None
+        self.fresh_index = b""
+        self.scores: dict[bytes, AuditScore] = {}
 
     def look_up(self, track_root: str) -> None:
         """Ask the DHT who has a track, soon and not too often; the directory is told."""
@@ -53,65 +78,89 @@ class Member:
             self._looked_up[track_root] = now
 
     async def run(self) -> None:
-        """Be a member until cancelled."""
-        async with self._started() as (backbone, identity):
-            announcer = Announcer(
-                backbone,
-                identity.node_key,
-                identity.sign,
-                self._held,
-                gateway_url=self._services.settings.gateway_url,
-                operator=self._services.settings.operator,
-                network_name=self._services.settings.network,
-            )
-            self.backbone = backbone
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(announcer.run(), name="announcer")
-                    tasks.create_task(self._note_latencies(backbone), name="latencies")
-                    tasks.create_task(self._look_up_wanted(backbone), name="lookups")
-            finally:
-                self.backbone = None
-
-    @contextlib.asynccontextmanager
-    async def _started(self) -> AsyncIterator[tuple[Backbone, NodeIdentity]]:
-        settings = self._services.settings
+        """Be a member until cancelled. Listeners can do without it: what keeps us out is said, and tried again."""
         while True:
-            identity = await asyncio.to_thread(NodeIdentity.load, settings.data)
-            limits = BackboneSettings(listen=settings.backbone_listen, bootstrap=settings.backbone_bootstrap)
-            backbone = Backbone(identity, limits)
-            backbone.on_gossip = self._judge
-            backbone.share(self._find, self._cache.read)
-            backbone.serve(
-                MANIFEST.name, self._manifest, most_bytes=MANIFEST.most_request_bytes,
-                timeout_s=MANIFEST.timeout_s, parallel=8,
-            )  # fmt: skip
-            try:
-                await backbone.start()
-                break
-            except DigmError as error:  # listeners can do without it
-                log.error("backbone_not_started", code=error.code, reason=error.message)
-                await backbone.stop()
-                await asyncio.sleep(START_AGAIN_S)
-        try:
-            yield backbone, identity
-        finally:
-            await backbone.stop()
+            async with contextlib.AsyncExitStack() as stack:
+                try:
+                    parts = await self._start(stack)
+                except DigmError as error:
+                    log.error("backbone_not_started", code=error.code, reason=error.message)
+                else:
+                    await self._take_part(parts)
+            await asyncio.sleep(START_AGAIN_S)
 
-    def _judge(self, _author: str, payload: bytes) -> bool:
-        return self._directory.heard(payload, time.time())
+    async def _take_part(self, parts: "_Parts") -> None:
+        async def write_index() -> None:
+            await parts.index.tick()
+            self.fresh_index = parts.index.document
+
+        self.backbone = parts.backbone
+        acts = {
+            "herald": parts.herald.announce,
+            "pin orders": parts.orders.tick,
+            "audits": parts.auditor.tick,
+            "fresh index": write_index,
+        }
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for name, act in acts.items():
+                    tasks.create_task(_again_and_again(act, LOOKED_AT_S), name=name)
+                tasks.create_task(self._note_latencies(parts.backbone), name="latencies")
+                tasks.create_task(self._look_up_wanted(parts.backbone), name="lookups")
+        finally:
+            self.backbone = None
+
+    def _end_orders(self) -> None:
+        self.orders = None
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> "_Parts":
+        data = self._services.settings.data
+        records = await asyncio.to_thread(Records, data)
+        stack.push_async_callback(asyncio.to_thread, records.close)
+        identity = await asyncio.to_thread(NodeIdentity.load, data)
+        backbone = self._backbone(identity)
+        herald = self._herald(backbone, identity)
+        auditor = Auditor(backbone, identity, self._published, herald, records)
+        await auditor.start()
+        self.scores = auditor.scores
+        desk = OrderDesk(backbone, herald, records, health=auditor.health)
+        await desk.start()
+        orders = HubOrders(self._services, backbone, identity, desk)
+        orders.serve()
+        self.orders = orders  # what is ordered before libp2p is up is kept, and said then
+        stack.callback(self._end_orders)
+        backbone.on_gossip = herald.on_gossip
+        index = FreshIndexWriter(
+            backbone, identity, herald, lambda: auditor.scores, data,
+            IndexSettings(every_s=INDEX_EVERY_S), self._relays,
+        )  # fmt: skip
+        stack.push_async_callback(backbone.stop)
+        await backbone.start()
+        return _Parts(backbone, herald, orders, auditor, index)
+
+    def _backbone(self, identity: NodeIdentity) -> Backbone:
+        settings = self._services.settings
+        limits = BackboneSettings(listen=settings.backbone_listen, bootstrap=settings.backbone_bootstrap)
+        backbone = Backbone(identity, limits)
+        backbone.share(self._find, self._cache.read)
+        backbone.serve(
+            MANIFEST.name, self._manifest, most_bytes=MANIFEST.most_request_bytes,
+            timeout_s=MANIFEST.timeout_s, parallel=8,
+        )  # fmt: skip
+        return backbone
+
+    def _herald(self, backbone: Backbone, identity: NodeIdentity) -> Herald:
+        settings = self._services.settings
+        signal_url = f"ws{settings.public_url.removeprefix('http')}/signal" if settings.public_url else None
+        names = HeraldSettings(settings.operator, settings.network, settings.gateway_url, signal_url)
+        look = partial(holdings_of, self._published)
+        return Herald(backbone, identity, look, names, ledger=self._directory.ledger)
 
     async def _find(self, track_root: bytes) -> SeedTrack | None:
-        return self._library.tracks.get(to_hex(track_root))
+        return self._published.library.tracks.get(to_hex(track_root))
 
     async def _manifest(self, _peer: str, track_root: bytes) -> bytes:
         return await asyncio.to_thread(self._services.store.manifest, to_hex(track_root))
-
-    def _held(self) -> list[Held]:
-        self._library.refresh()
-        names = {entry.track_root: entry.manifest_hash for entry in self._services.catalogue.tracks()}
-        tracks = self._library.tracks
-        return [Held(root, names[root], track.held) for root, track in tracks.items() if root in names]
 
     async def _note_latencies(self, backbone: Backbone) -> None:
         while True:
@@ -131,3 +180,24 @@ class Member:
             self._directory.provided(
                 root, [Provider(peer.peer_id, peer.multiaddrs) for peer in found], time.time()
             )
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What works together while the hub is in the network."""
+
+    backbone: Backbone
+    herald: Herald
+    orders: HubOrders
+    auditor: Auditor
+    index: FreshIndexWriter
+
+
+async def _again_and_again(act: Callable[[], Awaitable[object]], every_s: float) -> None:
+    """What fails for now (libp2p is being started again, the catalogue is busy) goes on at the next turn."""
+    while True:
+        try:
+            await act()
+        except (Unavailable, CallerFault) as error:
+            log.info("backbone_turn_missed", code=error.code)
+        await asyncio.sleep(every_s)

@@ -36,13 +36,14 @@ from digm.ids import from_hex, short, to_hex
 from digm.manifest import parse_manifest
 from digm.node_ids import peer_id
 from hub.pinning.herald import Herald
-from hub.pinning.network import Identity, Network, Store
+from hub.pinning.network import Identity, Network, Readable
 from hub.pinning.records import Records
 
 log = structlog.get_logger()
 PROTOCOL = "/digm/audit/1.0.0"
 DEBT_TURN = 0.25
 """Part of the questions that are for chunks that a node did not answer for."""
+PLANNED_AGAIN_S = 60.0
 _TRACKS_PER_DRAW = 8
 _OUR_TROUBLE = ("backbone_down",)
 
@@ -75,7 +76,7 @@ class Auditor:
         self,
         network: Network,
         identity: Identity,
-        store: Store,
+        store: Readable,
         herald: Herald,
         records: Records,
         settings: AuditSettings | None = None,
@@ -87,6 +88,9 @@ class Auditor:
         self._records, self._settings, self._now, self._seed = records, settings or AuditSettings(), now, seed
         self._plan: list[tuple[float, bytes]] = []
         self._epoch = -1
+        self._planned: set[bytes] = set()
+        self._planned_for: object = None
+        self._planned_at = 0.0
         self._denied: dict[tuple[bytes, bytes], _Denied] = {}
 
     async def start(self) -> None:
@@ -108,9 +112,7 @@ class Auditor:
             Unavailable: our own records or store fail.
         """
         await self._judge_denials()
-        epoch = epoch_of(self._now(), self._settings.epoch_s)
-        if epoch != self._epoch:
-            self._epoch, self._plan = epoch, await self._make_plan(epoch)
+        await self._make_plan(epoch_of(self._now(), self._settings.epoch_s))
         while self._plan and self._plan[0][0] <= self._now():
             _, node = self._plan.pop(0)
             await self.audit(node)
@@ -156,18 +158,31 @@ class Auditor:
             raise PeerFault("audit_field", "The challenge asks beyond the end of the chunk.", field="length")
         return challenge.proof(chunk)
 
-    async def _make_plan(self, epoch: int) -> list[tuple[float, bytes]]:
+    async def _make_plan(self, epoch: int) -> None:
+        """Plan the epoch when it begins, and for those who come while it runs."""
         now_s, ledger = self._now(), self._herald.ledger
+        if epoch == self._epoch and now_s < self._planned_at + PLANNED_AGAIN_S:
+            return
         held = await asyncio.to_thread(self._store.tracks)
         claims = {
             node: [claim.track_root for claim in ledger.of_node(node, now_s)] for node in ledger.nodes(now_s)
         }
         claims[self._me] = [from_hex(track.track_root) for track in held]
-        ends = (epoch + 1) * self._settings.epoch_s
+        planned_for = (epoch, {node: len(roots) for node, roots in claims.items()})
+        self._planned_at = now_s
+        if planned_for == self._planned_for:
+            return
+        if epoch != self._epoch:
+            self._plan.clear()
+            self._planned.clear()
+        self._epoch, self._planned_for = epoch, planned_for
+        targets = set(await asyncio.to_thread(audit_targets, self._me, epoch, claims)) - self._planned
+        self._planned |= targets
         # Spread over what is left of the epoch, at moments that nobody can foresee.
-        draw = random.Random(self._seed())
-        targets = audit_targets(self._me, epoch, claims) * self._settings.challenges
-        return sorted((draw.uniform(now_s, max(now_s, ends)), node) for node in targets)
+        draw, ends = random.Random(self._seed()), (epoch + 1) * self._settings.epoch_s
+        times = self._settings.challenges
+        moments = ((draw.uniform(now_s, max(now_s, ends)), node) for node in sorted(targets) * times)
+        self._plan = sorted([*self._plan, *moments])
 
     async def _draw(self, node: bytes, seed: bytes) -> tuple[Announcement, Challenge] | None:
         claims = self._herald.ledger.of_node(node, self._now())

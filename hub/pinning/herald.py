@@ -1,9 +1,14 @@
-"""Says what this node holds and hears what others say: the one ledger that pins, audits and indexes look at."""
+"""Says what this machine holds and hears what others say: the one ledger that pins, audits and indexes look at.
+
+A node's and a hub's voice alike. What changed is said at once, the rest again before it expires and soon after
+a newcomer, who has not heard it; a few messages a second, so that a thousand tracks do not drown the others.
+"""
 
 import asyncio
+import math
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -21,10 +26,55 @@ from digm.bitfield import Bitfield
 from digm.errors import CallerFault, DigmError, Unavailable
 from digm.ids import from_hex, is_hex_id, short
 from digm.signed_document import kind_of
-from hub.pinning.network import Identity, Network, Store
+from digm.token_bucket import TokenBucket
+from hub.pinning.network import Identity, Network, Readable
 from hub.signatures import verify
 
 log = structlog.get_logger()
+SETTLED_S = 3.0  # three heartbeats of GossipSub: before that a newcomer is not in the mesh
+NEWCOMERS_EVERY_S = 15.0  # not for each one of a crowd
+MESSAGES_PER_S, MESSAGES_AT_ONCE = 5.0, 20.0  # a node sends at most ten a second (docs/backbone.md)
+PROVIDES_AT_ONCE = 4  # of one look: each costs 40 ms of CPU, and waits for the nodes that take the record
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What is held of one track.
+
+    Attributes:
+        held: by rendition id; nothing at all takes back what was said before.
+        pinned_for: ids of the orders for which it is kept.
+    """
+
+    manifest_hash: bytes
+    held: Mapping[int, Bitfield]
+    pinned_for: tuple[bytes, ...] = ()
+
+    def summary(self) -> tuple[object, ...]:
+        """The same for the same, also when the bitfields change later."""
+        return self.manifest_hash, {part: field.encode() for part, field in self.held.items()}, self.pinned_for
+
+
+Look = Callable[[], Mapping[bytes, Holding]]
+NOTHING = Holding(bytes(32), {})
+
+
+def holdings_of(store: Readable) -> dict[bytes, Holding]:
+    """What a store holds, by track root. It blocks.
+
+    Raises:
+        Unavailable: the store cannot be read.
+    """
+    found = {}
+    for track in store.tracks():
+        try:
+            held = store.availability(track.track_root)
+        except Unavailable:
+            continue  # forgotten since
+        if any(len(field) for field in held.values()):
+            orders = tuple(from_hex(name) for name in track.pinned_by if is_hex_id(name))[:MAX_PINS]
+            found[from_hex(track.track_root)] = Holding(from_hex(track.manifest_hash), held, orders)
+    return found
 
 
 @dataclass(frozen=True)
@@ -40,30 +90,45 @@ class HeraldSettings:
 
 
 class Herald:
-    """This node's voice and ears on the topic.
+    """This machine's voice and ears on the topic.
 
     Attributes:
         ledger: who holds what.
         listeners: kind of message -> what to do with its bytes; a DigmError means that it is not valid.
+        newcomers: goes up when everything is said again for those who came.
+        doubled_at: when somebody else last spoke with our key; None: nobody did.
+
+    Args:
+        look: what is held now, by track root; it blocks and may raise Unavailable (`holdings_of`).
+        ledger: where what is heard is kept, if others have it already.
     """
 
     def __init__(
         self,
         network: Network,
         identity: Identity,
-        store: Store,
+        look: Look,
         settings: HeraldSettings,
         now: Callable[[], float] = time.time,
+        ledger: AnnouncementLedger | None = None,
     ) -> None:
-        self.ledger = AnnouncementLedger()
+        self.ledger = AnnouncementLedger() if ledger is None else ledger  # an empty one is false
         self.listeners: dict[str, Callable[[bytes], None]] = {"announcement": self._hear_announcement}
-        self._network, self._identity, self._store = network, identity, store
+        self.newcomers = 0
+        self.doubled_at: float | None = None
+        self._network, self._identity, self._look = network, identity, look
         self._settings, self._now = settings, now
-        self._instance = secrets.token_bytes(16)
+        self._instance, self._began_at = secrets.token_bytes(16), now()
         self._sequence = 0
         self._present_until = 0.0
-        self._turn = asyncio.Lock()
-        self._said: dict[bytes, tuple[object, float]] = {}
+        self._turn, self._providing = asyncio.Lock(), asyncio.Lock()
+        self._said: dict[bytes, tuple[tuple[object, ...], float]] = {}
+        self._unsaid: dict[bytes, Holding] = {}
+        self._unprovided: dict[bytes, None] = {}
+        self._provided: set[bytes] = set()
+        self._pace = TokenBucket(MESSAGES_PER_S, MESSAGES_AT_ONCE, now())
+        self._neighbours: frozenset[str] = frozenset()
+        self._again_at, self._last_again = math.inf, -math.inf
 
     def on_gossip(self, author: str, payload: bytes) -> bool:
         """The verdict on a message of the topic (`Backbone.on_gossip`).
@@ -83,60 +148,80 @@ class Herald:
         return True
 
     async def announce(self) -> None:
-        """Say that we are there and what has changed or is due to be said again.
+        """Say that we are there and what is new, changed or due to be said again; call it every few seconds.
 
         Raises:
-            Unavailable: the backbone is down, or the store cannot be read.
+            Unavailable: the backbone is down, or what is held cannot be read; the next call goes on.
         """
         async with self._turn:  # an older look at the store must not be said after a newer one
-            await self._announce()
+            self._greet(self._now())
+            # Three words in the time of one: two may be lost on the way.
+            if self._now() >= self._present_until - self._settings.presence_s * 2 / 3:
+                await self._say(PRESENCE, NOTHING, self._settings.presence_s)
+                self._present_until = self._now() + self._settings.presence_s
+            self._compare(await asyncio.to_thread(self._look), self._now())
+            while self._unsaid and self._pace.take(1, self._now()):
+                root, holding = next(iter(self._unsaid.items()))
+                await self._say(root, holding, self._settings.announcement_s)
+                self._unsaid.pop(root)
+                if holding.held and root not in self._provided:
+                    self._unprovided[root] = None
+        if not self._providing.locked():
+            async with self._providing:
+                await self._provide_some()
 
-    async def _announce(self) -> None:
-        now_s = self._now()
-        # Three words in the time of one: two may be lost on the way.
-        if now_s >= self._present_until - self._settings.presence_s * 2 / 3:
-            await self._say(PRESENCE, bytes(32), {}, (), self._settings.presence_s)
-            self._present_until = now_s + self._settings.presence_s
-        holdings = await asyncio.to_thread(self._holdings)
-        for root, (manifest, held, pins) in holdings.items():
-            what = (manifest, {number: field.encode() for number, field in held.items()}, pins)
+    def _greet(self, now_s: float) -> None:
+        here = frozenset(peer.peer_id for peer in self._network.peers())
+        if here - self._neighbours:
+            self._again_at = min(
+                self._again_at, max(now_s + SETTLED_S, self._last_again + NEWCOMERS_EVERY_S)
+            )
+        self._neighbours = here
+        if now_s >= self._again_at:
+            self._again_at, self._last_again = math.inf, now_s
+            self._present_until = 0.0
+            self._said = {root: (what, 0.0) for root, (what, _) in self._said.items()}
+            self.newcomers += 1
+
+    def _compare(self, holdings: Mapping[bytes, Holding], now_s: float) -> None:
+        """Put in the queue what is to be said. Our own ledger has it at once."""
+        lifetime_s = self._settings.announcement_s
+        for root, holding in holdings.items():
+            what = holding.summary()
             said, until = self._said.get(root, (None, 0.0))
-            if said != what or now_s >= until - self._settings.announcement_s * 2 / 3:
-                await self._say(root, manifest, held, pins, self._settings.announcement_s)
-                self._said[root] = (what, now_s + self._settings.announcement_s)
+            if said != what:
+                self._note(self._write(root, holding, lifetime_s))
+            if said != what or now_s >= until - lifetime_s * 2 / 3:
+                self._unsaid[root] = holding
+                self._said[root] = (what, now_s + lifetime_s)
         for root in self._said.keys() - holdings.keys():
-            await self._say(root, bytes(32), {}, (), self._settings.announcement_s)
+            self._note(self._write(root, NOTHING, lifetime_s))
+            self._unsaid[root] = NOTHING
             del self._said[root]
+            self._provided.discard(root)
+            self._unprovided.pop(root, None)
 
-    def _holdings(self) -> dict[bytes, tuple[bytes, dict[int, Bitfield], tuple[bytes, ...]]]:
-        found = {}
-        for track in self._store.tracks():
-            try:
-                held = self._store.availability(track.track_root)
-            except Unavailable:
-                continue  # forgotten since
-            if any(len(field) for field in held.values()):
-                orders = tuple(from_hex(name) for name in track.pinned_by if is_hex_id(name))[:MAX_PINS]
-                found[from_hex(track.track_root)] = (from_hex(track.manifest_hash), held, orders)
-        return found
+    async def _say(self, track_root: bytes, holding: Holding, lifetime_s: int) -> None:
+        announcement = self._write(track_root, holding, lifetime_s)
+        try:
+            document = encode_announcement(announcement, self._identity.sign)
+        except CallerFault as fault:
+            log.warning("track_not_announced", track_root=short(track_root), code=fault.code)
+            return
+        if self._note(announcement):
+            await self._network.publish(document)
 
-    async def _say(
-        self,
-        track_root: bytes,
-        manifest: bytes,
-        held: dict[int, Bitfield],
-        pins: tuple[bytes, ...],
-        lifetime_s: int,
-    ) -> None:
+    def _write(self, track_root: bytes, holding: Holding, lifetime_s: int) -> Announcement:
         now_s, settings = self._now(), self._settings
+        # Behind everything that was said before a restart, as long as the clock goes on.
         self._sequence = max(self._sequence + 1, int(now_s * 1000))
-        announcement = Announcement(
+        return Announcement(
             node=self._identity.node_key,
             instance=self._instance,
             track_root=track_root,
-            manifest_hash=manifest,
-            held=held,
-            pinned_for=pins,
+            manifest_hash=holding.manifest_hash,
+            held=dict(holding.held),
+            pinned_for=holding.pinned_for,
             operator=settings.operator,
             network=settings.network,
             gateway_url=settings.gateway_url,
@@ -146,19 +231,36 @@ class Herald:
             issued_at=int(now_s),
             valid_until=int(now_s) + lifetime_s,
         )
+
+    def _note(self, announcement: Announcement) -> bool:
+        """Take our own word into our ledger. False where somebody else speaks with our key."""
         try:
-            document = encode_announcement(announcement, self._identity.sign)
-        except CallerFault as fault:
-            log.warning("track_not_announced", track_root=short(track_root), code=fault.code)
-            return
-        try:
-            self.ledger.add(announcement, now_s)
-        except DigmError as fault:  # such as another running node with our key
-            log.error("own_announcement_refused", track_root=short(track_root), code=fault.code)
-            return
-        await self._network.publish(document)
+            self.ledger.add(announcement, self._now())
+        except CallerFault:  # a flood of names fills our ledger: others may have room
+            return True
+        except DigmError as fault:
+            log.error(
+                "own_announcement_refused", track_root=short(announcement.track_root), code=fault.code
+            )
+            return False
+        return True
+
+    async def _provide_some(self) -> None:
+        """Give the DHT records of what was said, which libp2p repeats; what nobody took waits for its next time."""
+        for root in list(self._unprovided)[:PROVIDES_AT_ONCE]:
+            del self._unprovided[root]
+            try:
+                if await self._network.provide(root):
+                    self._provided.add(root)
+            except DigmError as error:
+                log.info("not_provided", track_root=short(root), code=error.code)
 
     def _hear_announcement(self, document: bytes) -> None:
         announcement = parse_announcement(document, self._now(), verify)
-        if not self.ledger.knows(announcement):  # else it is ours, or said again for newcomers
-            self.ledger.add(announcement, self._now())
+        if self.ledger.knows(announcement):
+            return  # ours, or said again for newcomers
+        is_ours = announcement.node == self._identity.node_key
+        # What an earlier process of ours said may still be on its way; what was said since is somebody else's.
+        if is_ours and announcement.instance != self._instance and announcement.issued_at > self._began_at:
+            self.doubled_at = self._now()
+        self.ledger.add(announcement, self._now())

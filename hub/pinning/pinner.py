@@ -7,11 +7,10 @@ hold what is the same sum on every node (`digm.placement`), so orders need no br
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 
-from digm.announcements import Announcement
 from digm.audits import Health
 from digm.errors import CallerFault, DigmError, PeerFault, Unavailable
 from digm.ids import short, to_hex
@@ -20,18 +19,16 @@ from digm.pinning import (
     MAX_ORDER_BYTES,
     AnswerState,
     Decline,
-    OrderBook,
     PinAnswer,
     PinOrder,
     encode_pin_answer,
-    is_active,
     parse_pin_answer,
-    parse_pin_order,
 )
 from digm.placement import LOSS_GRACE_S, STEP_S, Candidate, Promises, RepairPlan, placement, surplus
 from hub.pinning.fetching import TrackFetcher
 from hub.pinning.herald import Herald
 from hub.pinning.network import Identity, Network, Store
+from hub.pinning.order_desk import OrderDesk, Ordered, OrderProgress
 from hub.pinning.records import Records
 from hub.signatures import verify
 
@@ -68,31 +65,30 @@ class PinSettings:
 
 @dataclass
 class _Pinned:
-    """What goes on about one order."""
+    """What this node does about one order."""
 
-    order: PinOrder
+    item: Ordered
     plan: RepairPlan
-    promises: Promises = field(default_factory=Promises)
     task: asyncio.Task[None] | None = None
-    repeated_at: float = 0.0
-    is_placed_here: bool = False
+
+    @property
+    def order(self) -> PinOrder:
+        return self.item.order
+
+    @property
+    def promises(self) -> Promises:
+        return self.item.promises
 
     @property
     def is_busy(self) -> bool:
         return self.task is not None and not self.task.done()
 
 
-@dataclass(frozen=True)
-class OrderProgress:
-    """How far an order is, as this node sees it; node keys."""
-
-    order: PinOrder
-    holders: frozenset[bytes]
-    promised: frozenset[bytes]
-
-
 class Pinner:
     """The pins of one node. Call `start` once, and `tick` every few seconds.
+
+    Attributes:
+        desk: the orders, and how far they are.
 
     Args:
         health: how a node stands with our auditor; a failed node's copy is no copy.
@@ -109,26 +105,18 @@ class Pinner:
         health: Callable[[bytes], Health] = lambda _node: Health.UNPROVEN,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.book = OrderBook()
         self._network, self._identity, self._store, self._herald = network, identity, store, herald
-        self._records, self._settings, self._health, self._now = records, settings or PinSettings(), health, now
+        self._settings, self._health, self._now = settings or PinSettings(), health, now
+        self.desk = OrderDesk(network, herald, records, self._settings.repeat_s, health, now)
         self._me = identity.node_key
         self._pinned: dict[bytes, _Pinned] = {}
         self._turns = asyncio.Semaphore(self._settings.parallel_tracks)
         self._listening_until = 0.0
-        self._changed: list[PinOrder] = []
 
     async def start(self) -> None:
         """Take up the orders that were known, listen, and answer on the stream."""
         self._listening_until = self._now() + self._settings.settle_s
-        for document in await asyncio.to_thread(self._records.orders):
-            try:
-                self._take(document)
-            except DigmError as fault:  # over since, mostly
-                log.info("kept_order_dropped", code=fault.code)
-        self._changed.clear()
-        self._herald.listeners["pin_order"] = self.hear_order
-        self._herald.listeners["pin_answer"] = self.hear_answer
+        await self.desk.start()
         self._network.serve(PROTOCOL, self._on_request, most_bytes=MAX_ORDER_BYTES, timeout_s=10.0, parallel=16)
 
     async def stop(self) -> None:
@@ -143,37 +131,14 @@ class Pinner:
         while tasks := [item.task for item in self._pinned.values() if item.task is not None and item.is_busy]:
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def hear_order(self, document: bytes) -> None:
-        """An order out of the gossip. Raises PeerFault where it is not valid."""
-        self._take(document)
-
-    def hear_answer(self, document: bytes) -> None:
-        """Another node's answer. Raises PeerFault where it is not valid."""
-        answer = parse_pin_answer(document, self._now(), verify)
-        pinned = self._pinned.get(answer.order_id)
-        if pinned is not None:
-            pinned.promises.record(answer)
-
     async def place(self, document: bytes) -> PinOrder:
-        """Give an order to the network: of an artist who asks this node, say.
-
-        Raises:
-            PeerFault: it is not valid. Unavailable: the backbone is down; CallerFault: the book is full.
-        """
-        order = self._take(document)
-        if order.order_id in self._pinned:
-            self._pinned[order.order_id].is_placed_here = True
-        await self._network.publish(document)
-        return order
+        """Give an order to the network; see `OrderDesk.place`."""
+        return await self.desk.place(document)
 
     def progress(self) -> list[OrderProgress]:
         """How far each order is."""
-        found = []
-        for item in self._pinned.values():
-            holders = self._holders(item.order)
-            promised = item.promises.promised(holders, self._now())
-            found.append(OrderProgress(item.order, frozenset(holders), frozenset(promised)))
-        return found
+        orders = [item for item in self.desk.orders.values() if not item.order.is_cancelling]
+        return [self.desk.progress(item) for item in orders]
 
     async def tick(self) -> None:
         """Look at every order once: step in, repair, repeat, let go.
@@ -181,49 +146,41 @@ class Pinner:
         Raises:
             Unavailable: backbone, disk or records fail just now; the next call goes on.
         """
-        await self._keep_changes()
+        await self.desk.keep_changes()
         await asyncio.to_thread(self._store.end_expired_pins)
-        self.book.sweep(self._now())
-        for order_id, item in list(self._pinned.items()):
-            if self.book.latest(item.order.artist, item.order.track_root) != item.order or not is_active(
-                item.order, self._now()
-            ):
-                await self._let_go(item)
-                del self._pinned[order_id]
+        await self.desk.sweep()
+        for over in self.desk.over():
+            if not over.order.is_cancelling:
+                await self._let_go(self._of(over))
+            self._pinned.pop(over.order.order_id, None)
+            self.desk.forget(over)
         if self._now() < self._listening_until:
             return
         mine = await asyncio.to_thread(self._my_pins)
-        for item in list(self._pinned.values()):
-            await self._look(item, to_hex(item.order.order_id) in mine)
+        for item in list(self.desk.orders.values()):
+            if item.order.is_cancelling:
+                await self.desk.repeat(item, set(), is_ours=False)
+            else:
+                await self._look(self._of(item), to_hex(item.order.order_id) in mine)
 
     # -- orders
 
-    def _take(self, document: bytes) -> PinOrder:
-        order = parse_pin_order(document, self._now(), verify)
-        known = self.book.latest(order.artist, order.track_root)
-        if known == order:
-            return known  # said again for newcomers
-        self.book.add(order, self._now())
-        self._changed.append(order)
-        if not order.is_cancelling:
-            plan = RepairPlan(order, self._me, self._settings.step_s, self._settings.grace_s)
-            self._pinned[order.order_id] = _Pinned(order, plan, repeated_at=self._now())
-        return order
-
-    async def _keep_changes(self) -> None:
-        while self._changed:
-            order = self._changed[0]
-            await asyncio.to_thread(self._records.keep_order, order.artist, order.track_root, order.document)
-            self._changed.pop(0)
+    def _of(self, item: Ordered) -> _Pinned:
+        known = self._pinned.get(item.order.order_id)
+        if known is None:
+            settings = self._settings
+            known = _Pinned(item, RepairPlan(item.order, self._me, settings.step_s, settings.grace_s))
+            self._pinned[item.order.order_id] = known
+        return known
 
     async def _on_request(self, _peer: str, request: bytes) -> bytes:
         """An order on the stream; the answer is signed. Raises PeerFault, CallerFault: not a valid order."""
-        order = self._take(request)
-        await self._keep_changes()
-        item = self._pinned.get(order.order_id)
-        if item is None:  # a cancelling one
+        order = self.desk.take(request)
+        await self.desk.keep_changes()
+        known = self.desk.orders.get(order.order_id)
+        if known is None or order.is_cancelling:
             return self._answer(order, AnswerState.DECLINED, Decline.NOT_NEEDED)
-        holders = self._holders(order)
+        item, holders = self._of(known), self.desk.holders(order)
         if self._me in holders:
             return self._answer(order, AnswerState.HELD)
         if not item.is_busy:
@@ -239,7 +196,7 @@ class Pinner:
 
     async def _look(self, item: _Pinned, is_mine: bool) -> None:
         order, now_s = item.order, self._now()
-        holders, out = self._holders(order), item.promises.out(now_s)
+        holders, out = self.desk.holders(order), item.promises.out(now_s)
         promised = item.promises.promised(holders, now_s)
         candidates = self._candidates(out - holders - {self._me})
         if is_mine:
@@ -269,10 +226,7 @@ class Pinner:
     async def _repeat(self, item: _Pinned, holders: set[bytes]) -> None:
         first = placement(item.order.track_root, self._candidates(set()))
         is_ours = next((node for node in first if node in holders), None) == self._me
-        is_wanting = item.is_placed_here and len(holders) < item.order.desired_replicas
-        if (is_ours or is_wanting) and self._now() >= item.repeated_at + self._settings.repeat_s:
-            item.repeated_at = self._now()
-            await self._network.publish(item.order.document)
+        await self.desk.repeat(item.item, holders, is_ours)
 
     async def _why_not(self, order: PinOrder) -> Decline | None:
         settings = self._settings
@@ -313,7 +267,7 @@ class Pinner:
         try:
             await self._let_go(item)
             if reason is Decline.MISMATCH:
-                self.book.drop(item.order)
+                self.desk.book.drop(item.order)
             await self._decline(item, reason)
         except DigmError as fault:
             log.warning("decline_not_sent", track_root=short(item.order.track_root), code=fault.code)
@@ -345,15 +299,8 @@ class Pinner:
 
     # -- who
 
-    def _holders(self, order: PinOrder) -> set[bytes]:
-        return {claim.node for claim in self._claims(order.track_root) if _is_copy(claim, order)}
-
-    def _claims(self, track_root: bytes) -> list[Announcement]:
-        claims = self._herald.ledger.of_track(track_root, self._now())
-        return [claim for claim in claims if self._health(claim.node) is not Health.FAILED]
-
     def _claimants(self, track_root: bytes) -> list[str]:
-        ranked = sorted(self._claims(track_root), key=lambda claim: -claim.share)
+        ranked = sorted(self.desk.claims(track_root), key=lambda claim: -claim.share)
         return [peer_id(claim.node) for claim in ranked if claim.node != self._me]
 
     def _candidates(self, out: set[bytes]) -> list[Candidate]:
@@ -362,7 +309,3 @@ class Pinner:
 
     def _my_pins(self) -> set[str]:
         return {name for track in self._store.tracks() for name in track.pinned_by}
-
-
-def _is_copy(claim: Announcement, order: PinOrder) -> bool:
-    return claim.is_whole and claim.manifest_hash == order.manifest_hash and order.order_id in claim.pinned_for

@@ -3,18 +3,22 @@
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from digm.audits import AuditScore
 from digm.errors import Unavailable
+from digm.pinning import PinOrder
 
 FILE_NAME = "pinning.sqlite"
 KEPT_RESULTS = 10_000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS orders (
+    artist BLOB NOT NULL, track_root BLOB NOT NULL, document BLOB NOT NULL, PRIMARY KEY (artist, track_root)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS placed (
     artist BLOB NOT NULL, track_root BLOB NOT NULL, document BLOB NOT NULL, PRIMARY KEY (artist, track_root)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS scores (node BLOB PRIMARY KEY, score TEXT NOT NULL) WITHOUT ROWID;
@@ -46,20 +50,34 @@ class Records:
         with self._turn:
             self._tables.close()
 
-    def orders(self) -> list[bytes]:
-        """The signed documents of the latest orders."""
+    def orders(self) -> list[tuple[bytes, bool]]:
+        """The signed documents of the latest orders, and whether they were placed here."""
         with self._failures_named():
-            return [row[0] for row in self._tables.execute("SELECT document FROM orders")]
+            return self._tables.execute(
+                "SELECT document, EXISTS (SELECT 1 FROM placed WHERE placed.document = orders.document "
+                "AND placed.artist = orders.artist AND placed.track_root = orders.track_root) FROM orders"
+            ).fetchall()
 
-    def keep_order(self, artist: bytes, track_root: bytes, document: bytes) -> None:
-        """Keep an order in the place of the artist's earlier one for this track."""
-        with self._failures_named(), self._tables:
-            self._tables.execute("REPLACE INTO orders VALUES (?, ?, ?)", (artist, track_root, document))
+    def keep_orders(self, orders: Sequence[PinOrder], placed_here: Collection[bytes]) -> None:
+        """Keep orders in the place of the artists' earlier ones for these tracks: all of them, or none.
 
-    def drop_order(self, artist: bytes, track_root: bytes) -> None:
-        """Forget an order."""
+        Args:
+            placed_here: ids of those that this process is to say again.
+        """
+        rows = [(order.artist, order.track_root, order.document, order.order_id) for order in orders]
         with self._failures_named(), self._tables:
-            self._tables.execute("DELETE FROM orders WHERE artist = ? AND track_root = ?", (artist, track_root))
+            self._tables.executemany("REPLACE INTO orders VALUES (?, ?, ?)", [row[:3] for row in rows])
+            self._tables.executemany(
+                "REPLACE INTO placed VALUES (?, ?, ?)", [row[:3] for row in rows if row[3] in placed_here]
+            )
+
+    def drop_orders(self, documents: Sequence[bytes]) -> None:
+        """Forget orders."""
+        with self._failures_named(), self._tables:
+            for table in ("orders", "placed"):
+                self._tables.executemany(
+                    f"DELETE FROM {table} WHERE document = ?", [(document,) for document in documents]
+                )
 
     def scores(self) -> dict[bytes, AuditScore]:
         """How each node stands."""

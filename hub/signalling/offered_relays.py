@@ -68,6 +68,11 @@ class OfferedRelays:
             found.append(IceServer(relay.urls, *turn_credentials(relay.secret, session, unix_now)))
         return found
 
+    def urls_of(self, peer: str) -> tuple[str, ...]:
+        """Where a node's relay is, if it offers one that answers."""
+        relay = self._offered.get(peer)
+        return relay.urls if relay is not None and relay.round_trip_s is not None else ()
+
     async def watch(self) -> None:
         """Ask every relay whether it lives, for as long as the hub runs."""
         while True:

@@ -13,7 +13,7 @@ import structlog
 from aiohttp import WSCloseCode, hdrs, web
 
 from digm.errors import DigmError
-from digm.ids import short
+from digm.ids import short, to_hex
 from digm.signalling import SUBPROTOCOL, Bye, IceServer, encode
 from hub.api.addresses import client_address
 from hub.config import Settings
@@ -222,6 +222,10 @@ class SignallingServer:
         url, socket = self.homes.elsewhere(track), self._by_peer.get(peer)
         if url is not None and socket is not None:
             socket.session.move(track, url)
+
+    def relays_of(self, node: bytes) -> tuple[str, ...]:
+        """TURN URLs that the node with this key offers here."""
+        return self._relays.urls_of(to_hex(node))
 
     # -- what sessions ask for
 

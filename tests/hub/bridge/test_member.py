@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestServer
 
-from digm.announcements import Announcement, parse_announcement
+from digm.announcements import PRESENCE, Announcement, parse_announcement
 from digm.backbone_messages import MANIFEST
 from digm.node_ids import peer_id
 from hub.backbone.backbone import Backbone
-from hub.bridge import announcer
 from hub.bridge.bridge import BRIDGE
+from hub.pinning import herald
 from tests.digm.signers import verify
 from tests.hub.backbone.nodes import backbone, node_process, until
 from tests.hub.bridge.test_directory import TRACK, said
@@ -40,8 +40,8 @@ def swept() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A newcomer is told at once."""
-    monkeypatch.setattr(announcer, "LOOKED_AT_S", 0.05)
-    monkeypatch.setattr(announcer, "NEIGHBOURS_EVERY_S", 0.0)
+    monkeypatch.setattr("hub.bridge.member.LOOKED_AT_S", 0.05)
+    monkeypatch.setattr(herald, "NEWCOMERS_EVERY_S", 0.0)
     monkeypatch.setattr("hub.bridge.member.LOOKED_UP_AGAIN_S", 0.2)
 
 
@@ -50,12 +50,17 @@ class Heard:
 
     def __init__(self) -> None:
         self.announcements: list[Announcement] = []
+        self.present: list[Announcement] = []
 
     def on(self, node: Backbone) -> None:
         node.on_gossip = self.judge
 
     def judge(self, _author: str, payload: bytes) -> bool:
-        self.announcements.append(parse_announcement(payload, time.time(), verify))
+        announcement = parse_announcement(payload, time.time(), verify)
+        if announcement.track_root == PRESENCE:
+            self.present.append(announcement)
+        else:
+            self.announcements.append(announcement)
         return True
 
 
@@ -68,10 +73,12 @@ async def member_of(hub: TestServer) -> Any:
 async def test_a_hub_says_what_it_holds_and_gives_it_to_nodes(tmp_path: Path) -> None:
     track, heard = publish_track(tmp_path), Heard()
     url = "https://gateway.example"
-    async with hub_over(tmp_path, gateway_port=4711, backbone_listen=HERE, gateway_url=url) as hub:
+    names = {"operator": "Ann", "network": "AS 64500"}
+    async with hub_over(tmp_path, gateway_port=4711, backbone_listen=HERE, gateway_url=url, **names) as hub:
         there = await member_of(hub)
         async with backbone(there.multiaddrs[0], before=heard.on) as node:
-            await until(lambda: heard.announcements)
+            await until(lambda: heard.announcements and heard.present)
+            assert {(said.operator, said.network) for said in heard.present} == {("Ann", "AS 64500")}
             announcement = heard.announcements[0]
             root = announcement.track_root
             assert (root.hex(), announcement.is_whole, announcement.gateway_url) == (track.root, True, url)

@@ -17,7 +17,7 @@ from hub.app import create_app
 from hub.bridge import probes
 from hub.bridge.bridge import BRIDGE, Bridge
 from hub.config import Settings
-from tests.hub.bridge.test_directory import TRACK, node, said
+from tests.hub.bridge.test_directory import TRACK, hear, node, said
 from tests.hub.house import hub_over, publish_track
 
 OWN = "http://127.0.0.1:4711"
@@ -107,7 +107,7 @@ async def test_a_track_that_only_others_hold_has_sources(tmp_path: Path) -> None
     async with hub_over(tmp_path, gateway_port=4711) as hub:
         now = int(time.time())
         document = said("ann", issued_at=now, valid_until=now + 600, gateway_url=None)
-        assert hub.app[BRIDGE].directory.heard(document, now)
+        hear(hub.app[BRIDGE].directory, document, now)
         status, body = await ask(hub, TRACK)
     assert status == 200
     assert [item["peer_id"] for item in body["nodes"]] == [node("ann")]
@@ -121,9 +121,8 @@ async def test_what_a_stranger_names_in_a_private_network_is_not_asked(tmp_path:
             now, directory = int(time.time()), hub.app[BRIDGE].directory
             for number, host in enumerate(("127.0.0.1", "localhost")):
                 url = f"http://{host}:{neighbour.port}"
-                directory.heard(
-                    said(f"eve{number}", issued_at=now, valid_until=now + 600, gateway_url=url), now
-                )
+                document = said(f"eve{number}", issued_at=now, valid_until=now + 600, gateway_url=url)
+                hear(directory, document, now)
             await until(hub, TRACK, lambda body: len(body["gateways"]) == 1)
         assert neighbour.asked == []  # type: ignore[attr-defined]
 

@@ -7,6 +7,7 @@ itself what is late, lost, or in between; what libp2p does to messages is tested
 import asyncio
 import random
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from digm.errors import DigmError, Unavailable
@@ -16,7 +17,7 @@ from digm.node_ids import node_of, peer_id
 from digm.pinning import MONTH_S, PinOrder, sign_pin_order
 from hub.node.storage import NodeStore
 from hub.pinning.auditor import Auditor, AuditSettings
-from hub.pinning.herald import Herald, HeraldSettings
+from hub.pinning.herald import Herald, HeraldSettings, holdings_of
 from hub.pinning.network import Handler
 from hub.pinning.pinner import Pinner, PinSettings
 from hub.pinning.records import Records
@@ -52,6 +53,11 @@ class FakeNetwork:
     def __init__(self, swarm: "FakeSwarm", node: bytes) -> None:
         self.swarm, self.peer_id, self.multiaddrs = swarm, peer_id(node), ["/ip4/192.0.2.1/tcp/4001"]
         self.served: dict[str, Handler] = {}
+        self.provided: list[bytes] = []
+
+    async def provide(self, key: bytes) -> bool:
+        self.provided.append(key)
+        return self.swarm.takes_records
 
     async def publish(self, topic_payload: bytes) -> None:
         assert len(topic_payload) <= 8192
@@ -121,6 +127,7 @@ class FakeSwarm:
         self.nodes: dict[str, FakeNode] = {}
         self.underway: list[tuple[FakeNode, str, bytes]] = []
         self.providers: dict[bytes, list[str]] = {}
+        self.takes_records = True
 
     def is_up(self, peer: str) -> bool:
         return peer in self.nodes and self.nodes[peer].is_up
@@ -141,7 +148,8 @@ class FakeSwarm:
         clock = lambda: self.now  # noqa: E731
         data = self.folder / name
         store = NodeStore(data, quota, clock)
-        herald = Herald(network, identity, store, HeraldSettings(operator=name, network=f"AS {name}"), clock)
+        names = HeraldSettings(operator=name, network=f"AS {name}")
+        herald = Herald(network, identity, partial(holdings_of, store), names, clock)
         records = Records(data)
         pins = PinSettings(**{"settle_s": 30.0, **settings})
         auditor = Auditor(

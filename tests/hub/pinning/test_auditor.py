@@ -140,6 +140,18 @@ async def test_every_node_is_audited_in_every_epoch(swarm, tmp_path):
         assert all(score.passed >= 4 and not score.failed for score in one.auditor.scores.values())
 
 
+async def test_who_comes_in_the_middle_of_an_epoch_is_audited_before_it_ends(swarm, tmp_path):
+    swarm.now = swarm.now // HOUR * HOUR
+    track = await swarm.publish_track(tmp_path / "artist", chunks=10)
+    origin = next(node for node in swarm.nodes.values() if node.name == "origin")
+    await swarm.run(HOUR / 2, step_s=60, audits=True)
+    late = await swarm.add("late", is_taking=False)
+    track.give(late.store)
+    await swarm.run(HOUR / 2 - 120, step_s=60, audits=True)
+    assert late.key in origin.auditor.scores
+    assert 1 <= origin.auditor.scores[late.key].passed <= 4
+
+
 async def test_a_challenge_for_another_node_or_beyond_the_end_is_refused(swarm, tmp_path):
     track, auditor, node = await two_holders(swarm, tmp_path / "artist")
     drawn = await auditor.auditor._draw(node.key, bytes(32))

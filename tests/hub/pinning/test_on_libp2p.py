@@ -6,6 +6,7 @@ import time
 import warnings
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from digm.audits import Outcome
@@ -16,7 +17,7 @@ from digm.pinning import AnswerState, parse_pin_answer
 from hub.backbone.backbone import Backbone
 from hub.node.storage import NodeStore
 from hub.pinning.auditor import Auditor
-from hub.pinning.herald import Herald, HeraldSettings
+from hub.pinning.herald import Herald, HeraldSettings, holdings_of
 from hub.pinning.pinner import PROTOCOL, Pinner, PinSettings
 from hub.pinning.records import Records
 from hub.seeding.held_tracks import SeedTrack
@@ -69,7 +70,8 @@ async def real_node(stack: AsyncExitStack, data: Path, is_taking: bool, *bootstr
         node.serve("/digm/manifest/1.0.0", manifest, most_bytes=32, timeout_s=20.0, parallel=8)
 
     node = await stack.enter_async_context(backbone(*bootstrap, before=before))
-    herald = Herald(node, node.identity, store, HeraldSettings(operator=node.peer_id, network=node.peer_id))
+    names = HeraldSettings(operator=node.peer_id, network=node.peer_id)
+    herald = Herald(node, node.identity, partial(holdings_of, store), names)
     node.on_gossip = herald.on_gossip
     auditor = Auditor(node, node.identity, store, herald, records)
     settings = PinSettings(settle_s=0.0, step_s=5.0, is_taking=is_taking)

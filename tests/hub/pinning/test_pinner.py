@@ -91,7 +91,7 @@ async def test_a_restart_moves_nothing_and_the_node_goes_on_with_what_it_had(swa
     await swarm.add(name)
     await swarm.run(600)
     assert swarm.holders(track) == before
-    assert len(named(swarm, name).pinner.book) == 1
+    assert len(named(swarm, name).pinner.desk.book) == 1
 
 
 async def test_with_a_third_of_all_messages_lost_the_copies_are_made_and_stay_few(swarm, tmp_path):
