@@ -9,6 +9,8 @@ from aiohttp import web
 
 from hub.api import tracks as api
 from hub.api.failures import failures_middleware
+from hub.api.fresh_index import add_fresh_index
+from hub.api.pins import add_pins
 from hub.api.reasons import reasons
 from hub.api.reports import add_reports
 from hub.api.server import Runner, add_safe_headers
@@ -64,6 +66,8 @@ def create_app(settings: Settings, static: StaticFiles | None = None) -> web.App
     add_reports(app)
     add_bridge(app)
     add_sources(app)
+    add_pins(app)
+    add_fresh_index(app)
     app.on_shutdown.append(_close_links)
     app.cleanup_ctx.append(_catalogue_open)
     return app

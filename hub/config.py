@@ -76,7 +76,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(description="Who runs this, as others are told; copies go to operators that have none yet.")
     ] = "unknown"
     network: Annotated[
-        str, Meta(description="In which network it stands, such as an AS number; copies are spread over them, too.")
+        str,
+        Meta(description="In which network it stands, such as an AS number; copies are spread over them, too."),
     ] = "unknown"
     node_allow: Annotated[
         tuple[str, ...],

@@ -13,23 +13,33 @@ BODY_WITHIN_S = 15.0
 T = TypeVar("T")
 
 
+async def read_body(request: web.Request, most_bytes: int) -> bytes:
+    """The body of a request, byte by byte as it was sent.
+
+    Raises:
+        CallerFault: `body_too_slow`, `body_too_large`.
+    """
+    body = b""
+    try:
+        async with asyncio.timeout(BODY_WITHIN_S):
+            while len(body) <= most_bytes and not request.content.at_eof():
+                body += await request.content.read(most_bytes + 1 - len(body))
+    except TimeoutError as error:
+        raise CallerFault("body_too_slow", f"The request took longer than {BODY_WITHIN_S:g} s.") from error
+    if len(body) > most_bytes:
+        raise CallerFault("body_too_large", f"The request is larger than {most_bytes} bytes.")
+    return body
+
+
 async def read_json(request: web.Request, kind: type[T], otherwise: str) -> T:
-    """The body of a request.
+    """A small JSON body.
 
     Args:
         otherwise: what to say of a body that is no such thing.
     Raises:
         CallerFault: `body_too_slow`, `body_too_large`, `bad_body`.
     """
-    body = b""
-    try:
-        async with asyncio.timeout(BODY_WITHIN_S):
-            while len(body) <= MAX_BODY_BYTES and not request.content.at_eof():
-                body += await request.content.read(MAX_BODY_BYTES + 1 - len(body))
-    except TimeoutError as error:
-        raise CallerFault("body_too_slow", f"The request took longer than {BODY_WITHIN_S:g} s.") from error
-    if len(body) > MAX_BODY_BYTES:
-        raise CallerFault("body_too_large", f"The request is larger than {MAX_BODY_BYTES} bytes.")
+    body = await read_body(request, MAX_BODY_BYTES)
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:

@@ -78,7 +78,7 @@ class Member:
             self._looked_up[track_root] = now
 
     async def run(self) -> None:
-        """Be a member until cancelled. Listeners can do without it: what keeps us out is said, and tried again."""
+        """Be a member until cancelled. Listeners can do without it: what keeps us out is tried again."""
         while True:
             async with contextlib.AsyncExitStack() as stack:
                 try:

@@ -20,6 +20,8 @@ EXIT_INTERRUPTED = 130
 COMMANDS = {
     "publish": "Publish audio files or folders.",
     "verify": "Check stored tracks, byte by byte.",
+    "pin": "Order copies of a track on other nodes.",
+    "pins": "Show how far ordered copies are.",
     "fetch": "Fetch a track from the network into a file.",
     "play": "Play a track from the network.",
     "up": "Start everything on this machine.",

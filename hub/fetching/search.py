@@ -6,7 +6,6 @@ node; it takes a second, in which others are asked already.
 
 import asyncio
 import secrets
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,13 +18,12 @@ from digm.ids import from_hex
 from digm.manifest import Manifest
 from digm.node_ids import node_of
 from hub.backbone.model import PeerAddress
-from hub.bridge.directory import Directory
 from hub.fetching.hub_answers import NodeAnswer, ask_sources, ask_track
 from hub.fetching.ledger import Ledger
 from hub.fetching.sources import ChunkSource, GatewaySource, NodeSource
 from hub.fetching.targets import Target
 from hub.fetching.unlocking import check_manifest
-from hub.pinning.network import verify
+from hub.pinning.herald import Herald, HeraldSettings
 
 if TYPE_CHECKING:
     from hub.backbone.backbone import Backbone
@@ -240,9 +238,9 @@ class Search:
 
             # A name for this once: nobody has to know that it was us who fetched something yesterday as well.
             settings = BackboneSettings(listen=(), bootstrap=self.target.bootstrap)
-            backbone = Backbone(NodeIdentity(secrets.token_bytes(32)), settings)
-            directory = Directory(verify)
-            backbone.on_gossip = lambda _author, payload: directory.heard(payload, time.time())
+            identity = NodeIdentity(secrets.token_bytes(32))
+            backbone = Backbone(identity, settings)
+            backbone.on_gossip = Herald(backbone, identity, dict, HeraldSettings()).on_gossip
             await backbone.start()
             self._backbone = backbone
         return self._backbone

@@ -25,6 +25,7 @@ from digm.announcements import (
 from digm.bitfield import Bitfield
 from digm.errors import CallerFault, DigmError, Unavailable
 from digm.ids import from_hex, is_hex_id, short
+from digm.pinning import ANSWER_KIND, ORDER_KIND, parse_pin_answer, parse_pin_order
 from digm.signed_document import kind_of
 from digm.token_bucket import TokenBucket
 from hub.pinning.network import Identity, Network, Readable
@@ -113,7 +114,12 @@ class Herald:
         ledger: AnnouncementLedger | None = None,
     ) -> None:
         self.ledger = AnnouncementLedger() if ledger is None else ledger  # an empty one is false
-        self.listeners: dict[str, Callable[[bytes], None]] = {"announcement": self._hear_announcement}
+        self.listeners: dict[str, Callable[[bytes], object]] = {
+            "announcement": self._hear_announcement,
+            # Who has no desk for them (`OrderDesk.start`) still has to pass them on.
+            ORDER_KIND: lambda document: parse_pin_order(document, self._now(), verify),
+            ANSWER_KIND: lambda document: parse_pin_answer(document, self._now(), verify),
+        }
         self.newcomers = 0
         self.doubled_at: float | None = None
         self._network, self._identity, self._look = network, identity, look
@@ -173,9 +179,7 @@ class Herald:
     def _greet(self, now_s: float) -> None:
         here = frozenset(peer.peer_id for peer in self._network.peers())
         if here - self._neighbours:
-            self._again_at = min(
-                self._again_at, max(now_s + SETTLED_S, self._last_again + NEWCOMERS_EVERY_S)
-            )
+            self._again_at = min(self._again_at, max(now_s + SETTLED_S, self._last_again + NEWCOMERS_EVERY_S))
         self._neighbours = here
         if now_s >= self._again_at:
             self._again_at, self._last_again = math.inf, now_s
@@ -239,14 +243,12 @@ class Herald:
         except CallerFault:  # a flood of names fills our ledger: others may have room
             return True
         except DigmError as fault:
-            log.error(
-                "own_announcement_refused", track_root=short(announcement.track_root), code=fault.code
-            )
+            log.error("own_announcement_refused", track_root=short(announcement.track_root), code=fault.code)
             return False
         return True
 
     async def _provide_some(self) -> None:
-        """Give the DHT records of what was said, which libp2p repeats; what nobody took waits for its next time."""
+        """Give the DHT records of what was said; what nobody took is tried again when it is said again."""
         for root in list(self._unprovided)[:PROVIDES_AT_ONCE]:
             del self._unprovided[root]
             try:

@@ -16,7 +16,16 @@ from digm.announcements import Announcement
 from digm.audits import Health
 from digm.errors import DigmError, PeerFault, Unavailable
 from digm.ids import short
-from digm.pinning import AnswerState, Decline, OrderBook, PinOrder, parse_pin_answer, parse_pin_order
+from digm.pinning import (
+    ANSWER_KIND,
+    ORDER_KIND,
+    AnswerState,
+    Decline,
+    OrderBook,
+    PinOrder,
+    parse_pin_answer,
+    parse_pin_order,
+)
 from digm.placement import Promises
 from digm.token_bucket import TokenBucket
 from hub.pinning.herald import Herald
@@ -114,8 +123,8 @@ class OrderDesk:
                 over.append(document)
         self._changed.clear()
         await asyncio.to_thread(self._records.drop_orders, over)
-        self._herald.listeners["pin_order"] = self.hear_order
-        self._herald.listeners["pin_answer"] = self.hear_answer
+        self._herald.listeners[ORDER_KIND] = self.hear_order
+        self._herald.listeners[ANSWER_KIND] = self.hear_answer
 
     def hear_order(self, document: bytes) -> None:
         """An order out of the gossip. Raises PeerFault where it is not valid."""

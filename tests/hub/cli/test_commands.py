@@ -10,7 +10,9 @@ import pytest
 
 from hub.storage.catalogue import Catalogue
 
-COMMANDS = ("publish", "verify", "fetch", "play", "up", "hub", "gateway", "seed", "artist", "demo")
+COMMANDS = (
+    "publish", "verify", "pin", "pins", "fetch", "play", "up", "hub", "gateway", "seed", "artist", "demo",
+)  # fmt: skip
 HEAVY = ("aiohttp", "av", "numpy", "sqlalchemy", "aiortc", "cryptography", "hypercorn", "msgspec")
 
 

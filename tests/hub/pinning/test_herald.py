@@ -4,9 +4,16 @@ from dataclasses import dataclass
 
 import pytest
 
-from digm.announcements import PRESENCE, Announcement, AnnouncementLedger, encode_announcement, parse_announcement
+from digm.announcements import (
+    PRESENCE,
+    Announcement,
+    AnnouncementLedger,
+    encode_announcement,
+    parse_announcement,
+)
 from digm.bitfield import Bitfield
 from digm.errors import Unavailable
+from digm.pinning import AnswerState, PinAnswer, encode_pin_answer
 from hub.pinning.herald import (
     MESSAGES_AT_ONCE,
     MESSAGES_PER_S,
@@ -19,7 +26,8 @@ from hub.pinning.herald import (
 )
 from hub.signatures import verify
 from tests.digm.signers import Signer
-from tests.hub.pinning.swarm import STARTED, FakeIdentity, FakePeer
+from tests.hub.node.music import Elsewhere
+from tests.hub.pinning.swarm import STARTED, FakeIdentity, FakePeer, order_for
 
 ROOT, OTHER = b"\1" * 32, b"\2" * 32
 ORDER = b"\7" * 32
@@ -215,3 +223,12 @@ async def test_a_second_process_with_our_key_is_noticed_and_our_own_former_one_i
     house.now += 60
     house.herald.on_gossip("them", announcement("ann", house.now, instance=b"j" * 16, root=OTHER))
     assert house.herald.doubled_at == house.now
+
+
+async def test_who_has_no_desk_for_orders_and_answers_passes_them_on_if_they_are_right(house, tmp_path):
+    order = order_for(Elsewhere(tmp_path), tmp_path, 2, house.now)
+    node, now = Signer("bob"), int(house.now)
+    said = PinAnswer(node.public, ORDER, AnswerState.HELD, None, now, now + 600)
+    for document in (order, encode_pin_answer(said, node.sign)):
+        assert house.herald.on_gossip("them", document)
+        assert not house.herald.on_gossip("them", document[:-10] + b"0" * 8 + b'"}')
