@@ -84,7 +84,8 @@ def main() -> None:
         try:
             app()
         finally:
-            sys.stdout.flush()
+            if not sys.stdout.closed:  # `play` gives it to the player
+                sys.stdout.flush()
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +17,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from digm.audits import Outcome
 from digm.errors import DigmError
 from digm.fresh_index import best_first, parse_fresh_index
 from digm.manifest import manifest_hash
@@ -130,6 +132,9 @@ async def test_an_artist_orders_copies_and_sees_them_held_and_let_go(tmp_path: P
 
         await the_index_names(hub, track, {node.backbone.identity.node_key for node in nodes})
 
+        hubs_key = hub.app[BRIDGE].member.backbone.identity.node_key
+        assert await nodes[0].auditor.audit(hubs_key) is Outcome.PASS
+
         status, out, err = await digm(hub, data, "pin", "--all", "--cancel")
         assert (status, err) == (0, "")
         await until(lambda: not any(held.pinned_by for node in nodes for held in node.store.tracks()))
@@ -179,6 +184,46 @@ async def test_an_order_is_kept_and_known_after_a_restart_of_the_hub(tmp_path: P
             )
             said = parse_pin_answer(answer, time.time(), verify)
             assert (said.state, said.reason) == (AnswerState.DECLINED, Decline.POLICY)
+
+
+@asynccontextmanager
+async def hub_process(data: Path, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A hub in a process of its own, which is killed at the end."""
+    variables = {"DIGM_DATA": str(data), "DIGM_PORT": str(port), "DIGM_BACKBONE_LISTEN": HERE[0]}
+    with (data / "hub.log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "hub.cli", "hub"), env={**os.environ, **variables}, stderr=log, stdout=log
+        )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def ask_until_up(port: int, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
+    async with asyncio.timeout(30), aiohttp.ClientSession() as session:
+        while True:
+            with suppress(aiohttp.ClientError):
+                async with session.request(method, f"http://127.0.0.1:{port}{path}", data=body) as answer:
+                    if answer.status != 503:  # not in the backbone yet
+                        return answer.status, json.loads(await answer.read())
+            await asyncio.sleep(0.02)
+
+
+async def test_an_order_outlives_a_hub_that_is_killed_when_it_has_just_said_yes(tmp_path: Path) -> None:
+    track = publish_track(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    async with hub_process(tmp_path, port) as process:
+        status, placed = await ask_until_up(port, "POST", "/api/pins", order_of(tmp_path, track))
+        process.kill()
+        assert status == 202
+        await process.wait()
+    async with hub_process(tmp_path, port):
+        status, listed = await ask_until_up(port, "GET", "/api/pins")
+    assert (status, [order["order_id"] for order in listed["orders"]]) == (200, [placed["order_id"]])
 
 
 async def test_what_is_no_order_of_the_tracks_artist_is_refused(tmp_path: Path) -> None:
