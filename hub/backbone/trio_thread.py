@@ -93,9 +93,11 @@ class TrioThread:
         except TimeoutError as error:
             raise Unavailable("backbone_timeout", f"libp2p did not answer within {timeout_s:g} s.") from error
         finally:
-            if not future.done():
+            is_answered = future.done()
+            if not is_answered:
                 self._in_trio(scope.cancel, or_else=None)
-        if not future.done():
+                future.cancel()  # what still comes of it concerns nobody
+        if not is_answered:
             raise _down()
         return future.result()
 

@@ -25,6 +25,7 @@ from hub.media.faults import clean_text
 
 ATTEMPTS = 3
 REST_S = 1.0
+MOST_FAILURES = 3  # chunks in a row; after that each is asked for once, without a rest
 MOST_IN_MEMORY = 64  # chunks of all sources at once, at most 1 MiB each
 
 
@@ -88,6 +89,7 @@ class _Checked:
     bytes: int = 0
     first_ms: float | None = None
     seconds: float = 0.0
+    failures: int = 0
 
     def count(self, code: str) -> None:
         self.errors[code] = self.errors.get(code, 0) + 1
@@ -150,8 +152,8 @@ async def _check(
 
 
 async def _check_one(item: _Checked, index: int, wanted: Wanted, began: float) -> None:
-    """One chunk; a source that is busy or does not answer is asked again, unless it never answered at all."""
-    for attempt in range(ATTEMPTS):
+    """One chunk; a source that is busy or does not answer is asked again, unless it is gone for good."""
+    for _ in range(ATTEMPTS):
         try:
             data = await item.source.fetch(wanted, lambda _received: None)
         except Unavailable as fault:
@@ -159,7 +161,7 @@ async def _check_one(item: _Checked, index: int, wanted: Wanted, began: float) -
             if fault.code == NOT_HELD:
                 item.missing.add(index)
                 return
-            if not item.right and attempt:
+            if item.failures >= MOST_FAILURES:
                 break
             await asyncio.sleep(REST_S)
             continue
@@ -172,9 +174,11 @@ async def _check_one(item: _Checked, index: int, wanted: Wanted, began: float) -
             return
         if not item.right:
             item.first_ms = round((time.monotonic() - began) * 1000, 1)
+        item.failures = 0
         item.right.add(index)
         item.bytes += len(data)
         return
+    item.failures += 1
     item.failed.add(index)
 
 

@@ -195,6 +195,7 @@ class SeedConnection:
         while piece := session.next_piece(channel.bufferedAmount, time.monotonic()):
             channel.send(piece.header + self._chunks[piece.request_id][piece.start : piece.end])
             UPLOADED.inc(piece.end - piece.start)
+            self._moved_at = time.monotonic()  # a buffer that is full again took something
             if piece.is_last:
                 self._let_go(piece.request_id, "served")
                 self._wake.set()  # the next request may move up

@@ -130,6 +130,22 @@ async def test_a_listener_that_joins_is_made_an_offer(track, house, edit_answer)
         assert isinstance(await session.fetch(0, 2), bytes)
 
 
+async def test_a_listener_that_takes_all_the_time_is_not_taken_for_one_that_takes_nothing(
+    tmp_path, track
+) -> None:
+    """Two requests are always open and the buffer is always full, for longer than a stall may last."""
+    limits = SeedLimits(stall_s=1.0)
+    async with house_over(tmp_path, limits) as house, listening(house.url, track) as listener:
+        session = await listener.connect(await house.seed_of(listener, track))
+        began, came = time.monotonic(), 0
+        session.session.request(0, 0, began)
+        while time.monotonic() - began < 3 * limits.stall_s or not came:
+            session.session.request(0, 0, time.monotonic())
+            session.flush()
+            assert isinstance(await session.wait_for(RequestDone), RequestDone)
+            came += 1
+
+
 async def test_a_seeding_peer_that_comes_later_makes_offers_to_those_who_are_there(tmp_path, track) -> None:
     house = House(tmp_path)
     await house.open_hub()
