@@ -77,14 +77,18 @@ def surplus(order: PinOrder, holders: Iterable[Candidate]) -> list[bytes]:
 
 
 class Promises:
-    """What nodes answered to one order: who is about to hold it, and who is out for a while."""
+    """What nodes answered to one order: who is about to hold it, and who is out for a while.
+
+    How long an answer is good for is counted on our clock, from when it came: the node's may be an hour off.
+    """
 
     def __init__(self) -> None:
         self._answers: dict[bytes, PinAnswer] = {}
+        self._until: dict[bytes, float] = {}
         self._broken: dict[bytes, float] = {}
         self._settled: dict[bytes, PinAnswer] = {}
 
-    def record(self, answer: PinAnswer) -> bool:
+    def record(self, answer: PinAnswer, now_s: float) -> bool:
         """Take an answer. Returns whether it is news: a newer one of that node than is known."""
         known = self._answers.get(answer.node)
         if known is None and len(self._answers) >= MAX_ANSWERS:
@@ -92,6 +96,7 @@ class Promises:
         if known and _moment(answer) <= _moment(known):
             return False
         self._answers[answer.node] = answer
+        self._until[answer.node] = now_s + answer.valid_until - answer.issued_at
         return True
 
     def promised(self, holders: Collection[bytes], now_s: float) -> set[bytes]:
@@ -102,7 +107,7 @@ class Promises:
                 continue
             if node in holders:
                 self._settled[node] = answer  # who held it and is gone promises nothing any more
-            elif now_s < answer.valid_until:
+            elif now_s < self._until[node]:
                 promised.add(node)
             else:
                 self._broken.setdefault(node, now_s)
@@ -118,7 +123,7 @@ class Promises:
         return {
             node: answer.reason or Decline.POLICY
             for node, answer in self._answers.items()
-            if answer.state is AnswerState.DECLINED and now_s < answer.valid_until
+            if answer.state is AnswerState.DECLINED and now_s < self._until[node]
         }
 
     def broken(self, now_s: float) -> set[bytes]:

@@ -16,6 +16,8 @@ from msgspec import Meta
 
 from digm.announcements import MAX_NAME
 from digm.errors import CallerFault
+from digm.ids import is_hex_id, to_hex
+from digm.node_ids import node_of
 
 PREFIX = "DIGM_"
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -83,6 +85,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description="Networks in which nodes' gateways are asked although they are not public."),
     ] = ()
+    node_port: Annotated[
+        int,
+        Meta(ge=0, le=HIGHEST_PORT, description="Health port of a node; 0: a free one, which it keeps."),
+    ] = 0
+    node_bytes: Annotated[
+        int, Meta(ge=1_000_000, description="Most bytes of chunks and manifests that a node stores.")
+    ] = 10 * 1024**3
+    node_settle_seconds: Annotated[
+        float, Meta(ge=0, description="How long a node only listens after its start before it makes copies.")
+    ] = 30.0
+    node_loss_seconds: Annotated[
+        float, Meta(ge=0, description="How long a copy must be missing before another node makes a new one.")
+    ] = 300.0
+    node_presence_seconds: Annotated[
+        int, Meta(ge=3, le=3600, description="How long a node that is silent counts as there.")
+    ] = 180
+    audit_epoch_seconds: Annotated[
+        int, Meta(ge=10, le=86_400, description="How often a node audits those that hold the same tracks.")
+    ] = 3600
     trusted_proxies: Annotated[
         tuple[str, ...],
         Meta(description="Addresses or networks of reverse proxies whose X-Forwarded-* headers are believed."),
@@ -114,7 +135,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     elder_nodes: Annotated[
         tuple[str, ...],
-        Meta(description="Peer ids of nodes whose TURN servers this hub hands out when they offer them."),
+        Meta(
+            description="Peer ids of nodes that may give to this hub's listeners, and offer them TURN servers."
+        ),
     ] = ()
     sessions_per_address: Annotated[
         int, Meta(ge=1, description="Signalling connections that one address may have at once.")
@@ -237,10 +260,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _check_addresses("turn_external_ip", (self.turn_external_ip or "::",), ipaddress.ip_address)
         _check_addresses("turn_allow", self.turn_allow, ipaddress.ip_network)
         _check_addresses("node_allow", self.node_allow, ipaddress.ip_network)
+        resolve("elder_nodes", tuple(_node_key("elder_nodes", name) for name in self.elder_nodes))
         _check_ice_urls("stun_urls", self.stun_urls, ("stun:", "stuns:"))
         for name in ("turn_urls", "offer_relay"):
             _check_ice_urls(name, getattr(self, name), ("turn:", "turns:"))
-        if not self.signal_url:
+        if not self.signal_url and self.port:  # where it is not known, as in a node, there is none
             resolve("signal_url", self.own_url(self.port))
 
     def own_url(self, port: int) -> str:
@@ -278,6 +302,14 @@ def _checked_url(name: str, url: str | None) -> str | None:
 def _check_name(name: str, text: str) -> None:
     if not 0 < len(text) <= MAX_NAME or not text.isprintable():
         raise _bad(name, f"a name has 1 to {MAX_NAME} printable characters")
+
+
+def _node_key(name: str, text: str) -> str:
+    """A node's key in hex, as signalling has it, of either of its two names."""
+    try:
+        return text if is_hex_id(text) else to_hex(node_of(text))
+    except CallerFault as fault:
+        raise _bad(name, f"{text!r:.80} is neither a peer id (12D3KooW...) nor 64 hex digits") from fault
 
 
 def _check_addresses(name: str, texts: tuple[str, ...], parse: Callable[[str], object]) -> None:

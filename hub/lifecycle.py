@@ -11,7 +11,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from types import MappingProxyType
 
 import structlog
@@ -108,11 +108,19 @@ def cannot_listen(host: str, port: int, error: OSError) -> CallerFault:
 
 
 @contextlib.asynccontextmanager
-async def health_server(settings: Settings, port: int, ready: Readiness) -> AsyncIterator[int]:
-    """`/healthz`, `/readyz` and `/metrics` for a process that serves nothing else.
+async def health_server(
+    settings: Settings,
+    port: int,
+    ready: Readiness,
+    routes: Iterable[web.AbstractRouteDef] = (),
+    reasons: Mapping[str, str] = MappingProxyType({}),
+) -> AsyncIterator[int]:
+    """`/healthz`, `/readyz` and `/metrics` for a process that serves little else.
 
     Args:
         ready: named conditions; `/readyz` is 200 when all of them hold.
+        routes: what else it answers.
+        reasons: a sentence for each condition that may not hold.
     Yields:
         the port in use.
     """
@@ -120,11 +128,14 @@ async def health_server(settings: Settings, port: int, ready: Readiness) -> Asyn
     from hub.api.server import Runner, add_safe_headers
 
     async def readyz(_request: web.Request) -> web.Response:
-        return readiness_response(await ready())
+        conditions = await ready()
+        missing = {name: reasons[name] for name, holds in conditions.items() if not holds and name in reasons}
+        return readiness_response(conditions, missing)
 
     app = web.Application(middlewares=[failures_middleware()])
     app.on_response_prepare.append(add_safe_headers)
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)])
+    app.add_routes(routes)
     runner = Runner(app, 1)
     await runner.setup()
     try:

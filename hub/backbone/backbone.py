@@ -269,7 +269,7 @@ class Backbone:
         return self._host.peers() if self._host is not None and self.is_running else []
 
     async def connect(self, multiaddr: str) -> str:
-        """Call a node by `/ip4/.../p2p/ID`; returns its id. Raises Unavailable `peer_unreachable`."""
+        """Call a node by `/ip4/.../p2p/ID`; returns its id. Raises CallerFault `bad_multiaddr`, Unavailable."""
         return await self._call(self._running().connect, multiaddr)
 
     async def introduce(self, address: PeerAddress) -> None:

@@ -36,7 +36,7 @@ from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
 from digm.backbone_messages import MAX_GOSSIP_BYTES, TOPIC
-from digm.errors import DigmError, Unavailable
+from digm.errors import CallerFault, DigmError, Unavailable
 from hub.backbone.hardening import (
     Admission,
     GossipGuard,
@@ -163,8 +163,15 @@ class BackboneHost:
     # -- calls
 
     async def connect(self, multiaddr: str) -> str:
-        """Call a node by an address with /p2p/; returns its id. Raises Unavailable `peer_unreachable`."""
-        info = info_from_p2p_addr(Multiaddr(multiaddr))
+        """Call a node by an address with /p2p/; returns its id.
+
+        Raises:
+            CallerFault: `bad_multiaddr`. Unavailable: `peer_unreachable`.
+        """
+        try:
+            info = info_from_p2p_addr(Multiaddr(multiaddr))
+        except Exception as error:  # the library's parsers raise many kinds
+            raise CallerFault("bad_multiaddr", f"{multiaddr:.80} is no address of a node.") from error
         await self._reach(info)
         await self.dht.add_peer(info.peer_id)
         return str(info.peer_id)

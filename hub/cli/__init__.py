@@ -28,6 +28,7 @@ COMMANDS = {
     "hub": "Run the hub: pages, API, signalling.",
     "gateway": "Run the gateway: chunks over HTTP.",
     "seed": "Run the seeding peer: chunks over WebRTC.",
+    "node": "Run an elder node: keep and give copies of tracks.",
     "relay": "Run the TURN relay for listeners behind NATs.",
     "artist": "Run the artist's key vault and inbox.",
     "demo": "Render the demo music into a folder.",

@@ -10,6 +10,8 @@ from hub.node.index import FILE_NAME, NodeIndex
 from hub.storage.chunk_store import ChunkStore
 from hub.storage.durable import disk_faults_named, make_folder
 
+# What makes a folder somebody else's, until a node has made it its own.
+_OF_OTHERS = ("chunks", "manifests", "catalogue.sqlite", "vault.digm")
 # Other failures, such as too many open files, say nothing about the chunk.
 _IS_BAD = ("chunk_damaged", "chunk_not_held")
 
@@ -55,11 +57,11 @@ def lock_folder(data: Path) -> int:
     with disk_faults_named(data):
         make_folder(data)
         is_known = (data / FILE_NAME).exists()
-        if not is_known and any((data / name).exists() for name in ("chunks", "manifests")):
+        if not is_known and any((data / name).exists() for name in _OF_OTHERS):
             raise CallerFault(
                 "not_a_node_folder",
-                f"{data} holds chunks that no node put there, and a node would remove them: choose another "
-                "folder for it.",
+                f"{data} belongs to a hub or an artist, and a node would remove their chunks: choose another "
+                "folder for it (DIGM_DATA).",
             )
         descriptor = os.open(data / "node.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -235,15 +235,17 @@ class NodeStore:
             self._make_room(len(data), place.track_root)
             self._arriving.add(hash_hex)
             self._arriving_bytes += len(data)
+        is_whole = False
         try:
             self.chunks.put(data)
-            with self._turn:
-                self._settle(hash_hex, len(data))
+            is_whole = True
         finally:
             with self._turn:
                 self._arriving.discard(hash_hex)
                 self._arriving_bytes -= len(data)
                 self._turn.notify_all()
+                if is_whole:  # in this same turn: before, it would count twice, after, not at all
+                    self._settle(hash_hex, len(data))
         return True
 
     def read(self, hash_hex: str) -> bytes:

@@ -98,6 +98,7 @@ class Herald:
         listeners: kind of message -> what to do with its bytes; a DigmError means that it is not valid.
         newcomers: goes up when everything is said again for those who came.
         doubled_at: when somebody else last spoke with our key; None: nobody did.
+        instance: what tells this process from others with our key (`digm.announcements`).
 
     Args:
         look: what is held now, by track root; it blocks and may raise Unavailable (`holdings_of`).
@@ -124,7 +125,7 @@ class Herald:
         self.doubled_at: float | None = None
         self._network, self._identity, self._look = network, identity, look
         self._settings, self._now = settings, now
-        self._instance, self._began_at = secrets.token_bytes(16), now()
+        self.instance, self._began_at = secrets.token_bytes(16), now()
         self._sequence = 0
         self._present_until = 0.0
         self._turn, self._providing = asyncio.Lock(), asyncio.Lock()
@@ -135,6 +136,20 @@ class Herald:
         self._pace = TokenBucket(MESSAGES_PER_S, MESSAGES_AT_ONCE, now())
         self._neighbours: frozenset[str] = frozenset()
         self._again_at, self._last_again = math.inf, -math.inf
+
+    def begin_again(self) -> None:
+        """Speak as a process that started just now, and say everything again.
+
+        For when another process with our key is gone: the others had taken it for our successor.
+        """
+        self.instance, self._began_at = secrets.token_bytes(16), self._now()
+        self._said.clear()
+        self._present_until = 0.0
+
+    def presence(self) -> bytes:
+        """Our word that we are there, for somebody to whom it is given directly."""
+        said = self._write(PRESENCE, NOTHING, self._settings.presence_s)
+        return encode_announcement(said, self._identity.sign)
 
     def on_gossip(self, author: str, payload: bytes) -> bool:
         """The verdict on a message of the topic (`Backbone.on_gossip`).
@@ -221,7 +236,7 @@ class Herald:
         self._sequence = max(self._sequence + 1, int(now_s * 1000))
         return Announcement(
             node=self._identity.node_key,
-            instance=self._instance,
+            instance=self.instance,
             track_root=track_root,
             manifest_hash=holding.manifest_hash,
             held=dict(holding.held),
@@ -263,6 +278,6 @@ class Herald:
             return  # ours, or said again for newcomers
         is_ours = announcement.node == self._identity.node_key
         # What an earlier process of ours said may still be on its way; what was said since is somebody else's.
-        if is_ours and announcement.instance != self._instance and announcement.issued_at > self._began_at:
+        if is_ours and announcement.instance != self.instance and announcement.issued_at > self._began_at:
             self.doubled_at = self._now()
         self.ledger.add(announcement, self._now())

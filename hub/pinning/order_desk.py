@@ -135,7 +135,7 @@ class OrderDesk:
         answer = parse_pin_answer(document, self._now(), verify)
         item = self.orders.get(answer.order_id)
         if item is not None:
-            item.promises.record(answer)
+            item.promises.record(answer, self._now())
 
     def take(self, document: bytes, is_placed_here: bool = False) -> PinOrder:
         """Take an order in; it is on the disk after `keep_changes`.

@@ -283,7 +283,7 @@ class Pinner:
 
     async def _say(self, item: _Pinned, state: AnswerState, reason: Decline | None = None) -> bytes:
         document = self._answer(item.order, state, reason)
-        item.promises.record(parse_pin_answer(document, self._now(), verify))
+        item.promises.record(parse_pin_answer(document, self._now(), verify), self._now())
         await self._network.publish(document)
         return document
 

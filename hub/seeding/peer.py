@@ -12,7 +12,6 @@ from collections.abc import Callable, Coroutine
 
 import aiohttp
 import structlog
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from digm import signalling as messages
 from digm.errors import DigmError
@@ -33,13 +32,9 @@ from hub.config import Settings
 from hub.relay.credentials import load_relay_secret
 from hub.seeding.chunk_cache import ChunkCache
 from hub.seeding.connection import Giving, SeedConnection
-from hub.seeding.held_tracks import Library
 from hub.seeding.metrics import CONNECTIONS, OFFERS, TRACKS
 from hub.seeding.settings import SeedLimits
-from hub.signalling.tokens import load_swarm_secret, swarm_token
-from hub.storage.catalogue import Catalogue
-from hub.storage.chunk_store import ChunkStore
-from hub.storage.secret_files import load_secret
+from hub.seeding.source import SeedSource
 
 log = structlog.get_logger()
 Pair = tuple[str, str]  # track root and peer id, in hex
@@ -49,20 +44,17 @@ class SeedingPeer:
     """One peer, one hub, all tracks of one data folder.
 
     Args:
-        catalogue: of the data folder; read again and again, also while others publish.
+        source: what there is; looked at again and again, also while others publish.
     """
 
-    def __init__(self, settings: Settings, catalogue: Catalogue, limits: SeedLimits | None = None) -> None:
+    def __init__(self, settings: Settings, source: SeedSource, limits: SeedLimits | None = None) -> None:
         self._limits = limits or SeedLimits()
         self._settings = settings
         self._url = settings.signal_url + "/signal"
-        self._key = Ed25519PrivateKey.from_private_bytes(load_secret(settings.data, "seed"))
-        self._swarm_secret = load_swarm_secret(settings.data)
-        store = ChunkStore(settings.data)
-        self._library = Library(catalogue, store)
+        self._key, self._token, self._library = source.key, source.token, source.library
         rate = settings.upload_bytes_per_s
         self._giving = Giving(
-            ChunkCache(store, self._limits.cache_bytes),
+            ChunkCache(source.store, self._limits.cache_bytes),
             # A burst of a quarter of a second, but always room for one whole message.
             TokenBucket(rate, max(MAX_MESSAGE_BYTES, rate / 4), time.monotonic()),
             asyncio.Semaphore(settings.upload_slots * DEFAULT_SETTINGS.upload_slots),  # chunks, not peers
@@ -130,6 +122,8 @@ class SeedingPeer:
         tracks = self._library.tracks
         for root in self._joined - tracks.keys():
             self._client.leave(root)
+        for root in self._joined & tracks.keys():
+            self._client.set_share(root, tracks[root].share)
         for root in tracks.keys() - self._joined:
             self._join(root)
             log.info("track_seeded", track_root=short(root), share=round(tracks[root].share, 3))
@@ -139,7 +133,7 @@ class SeedingPeer:
             self._changed.set()
 
     def _join(self, root: str) -> None:
-        token = swarm_token(self._swarm_secret, from_hex(root), int(time.time()) + self._limits.token_s)
+        token = self._token(from_hex(root), int(time.time()) + self._limits.token_s)
         self._client.join(root, token, self._library.tracks[root].share, time.monotonic())
 
     # -- the hub

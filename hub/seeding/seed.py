@@ -9,6 +9,7 @@ from hub.lifecycle import health_server
 from hub.seeding.ice import offer_loopback, quicken_gathering
 from hub.seeding.peer import SeedingPeer
 from hub.seeding.sctp import quicken_retransmission
+from hub.seeding.source import SeedSource
 from hub.storage.catalogue import Catalogue
 
 log = structlog.get_logger()
@@ -21,7 +22,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     quicken_gathering()
     catalogue = await asyncio.to_thread(Catalogue.open, settings.data)
     try:
-        peer = SeedingPeer(settings, catalogue)
+        peer = SeedingPeer(settings, SeedSource.of_hub(settings, catalogue))
         async with health_server(settings, settings.seed_port, peer.ready) as port:
             log.info("seed_started", peer_id=peer.peer_id[:8], port=port)
             await peer.run(stop)

@@ -70,6 +70,7 @@ class SignallingServer:
             self._ice_servers,
             self._swarm_bucket,
             self._relays.offer,
+            self._relays.elders.__contains__,
             time.time,
         )
 

@@ -5,6 +5,7 @@ import heapq
 import random
 from collections import Counter
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -115,8 +116,8 @@ class Network:
         self.stepped_in.append(node)
         until = int(self.now + PROMISE_S)
         answer = PinAnswer(node, bytes(32), AnswerState.ACCEPTED, None, int(self.now), until)
-        self.promises[node].record(answer)
-        self.tell_all(lambda other: self.promises[other].record(answer))
+        self.promises[node].record(answer, self.now)
+        self.tell_all(lambda other: self.promises[other].record(answer, self.now))
         if node not in self.broken:
             self.after(self.fetch_s, lambda: self.hold(node))
 
@@ -222,14 +223,31 @@ def test_when_several_before_us_leave_at_once_it_is_still_one_after_the_other():
 def test_the_last_word_of_a_node_counts_and_old_ones_are_no_news():
     promises = Promises()
     word = PinAnswer(b"n" * 32, bytes(32), AnswerState.ACCEPTED, None, 100, 700)
-    assert promises.record(word)
-    assert not promises.record(word)
+    assert promises.record(word, 100)
+    assert not promises.record(word, 100)
     assert promises.promised((), 699) == {b"n" * 32}
     assert promises.promised((), 700) == set()
     assert promises.out(700) == {b"n" * 32}
     declined = dataclasses.replace(word, state=AnswerState.DECLINED, reason=Decline.NO_SPACE)
-    assert promises.record(declined), "promised and taken back within one second"
-    assert not promises.record(word)
-    assert promises.record(dataclasses.replace(word, state=AnswerState.HELD, issued_at=300))
-    assert not promises.record(dataclasses.replace(word, issued_at=200))
+    assert promises.record(declined, 100), "promised and taken back within one second"
+    assert not promises.record(word, 100)
+    assert promises.record(dataclasses.replace(word, state=AnswerState.HELD, issued_at=300), 300)
+    assert not promises.record(dataclasses.replace(word, issued_at=200), 300)
     assert promises.states() == {b"n" * 32: AnswerState.HELD}
+
+
+@pytest.mark.parametrize("skew_s", [-3600, 3600])
+def test_what_a_node_says_is_good_for_as_long_whatever_its_clock_says(skew_s):
+    promises, node, now = Promises(), b"n" * 32, 1_000_000
+    said = PinAnswer(node, bytes(32), AnswerState.ACCEPTED, None, now + skew_s, now + skew_s + 600)
+    promises.record(said, now)
+    assert promises.promised((), now + 599) == {node}
+    assert promises.out(now + 599) == set()
+    assert promises.promised((), now + 600) == set()
+    declined = dataclasses.replace(
+        said, state=AnswerState.DECLINED, reason=Decline.POLICY, issued_at=now + skew_s + 1
+    )
+    promises = Promises()
+    promises.record(declined, now)
+    assert promises.out(now + 598) == {node}
+    assert promises.out(now + 599) == set()

@@ -12,6 +12,7 @@ from aioice import stun
 from digm.signalling_client import Ready
 from hub.config import Settings
 from hub.seeding.peer import SeedingPeer
+from hub.seeding.source import SeedSource
 from hub.signalling import add_signalling
 from hub.storage.catalogue import Catalogue
 from tests.hub.relay.conftest import Relay
@@ -27,12 +28,13 @@ async def test_a_listener_gets_the_relay_of_an_elder_node_with_credentials_that_
     url = f"turn:127.0.0.1:{relay.port}"
     manifest = publish_noise(tmp_path)
     catalogue, stop = Catalogue.open(relay.data), asyncio.Event()
-    name = SeedingPeer(Settings(data=relay.data), catalogue).peer_id
+    source = SeedSource.of_hub(Settings(data=relay.data), catalogue)
+    name = SeedingPeer(Settings(data=relay.data), source).peer_id
     app = web.Application()
     add_signalling(app, Settings(data=tmp_path, elder_nodes=(name,)))
     async with TestServer(app, host="127.0.0.1") as server:
         hub_url = f"http://127.0.0.1:{server.port}"
-        node = SeedingPeer(Settings(data=relay.data, signal_url=hub_url, offer_relay=(url,)), catalogue)
+        node = SeedingPeer(Settings(data=relay.data, signal_url=hub_url, offer_relay=(url,)), source)
         running = asyncio.create_task(node.run(stop))
         try:
             async with asyncio.timeout(20):

@@ -24,6 +24,7 @@ from hub.seeding.metrics import OFFERS
 from hub.seeding.peer import SeedingPeer
 from hub.seeding.sctp import bound_slow_start, quicken_retransmission
 from hub.seeding.settings import SeedLimits
+from hub.seeding.source import SeedSource
 from hub.signalling import add_signalling
 from hub.signalling.tokens import load_swarm_secret, swarm_token
 from hub.storage.catalogue import Catalogue
@@ -78,7 +79,8 @@ async def house_over(data: Path, limits: SeedLimits | None = None) -> AsyncItera
 async def seeding(house: House, limits: SeedLimits | None = None) -> AsyncIterator[None]:
     stop, catalogue = asyncio.Event(), Catalogue.open(house.data)
     offer_loopback(True)
-    seed = SeedingPeer(Settings(data=house.data, signal_url=house.url), catalogue, limits)
+    settings = Settings(data=house.data, signal_url=house.url)
+    seed = SeedingPeer(settings, SeedSource.of_hub(settings, catalogue), limits)
     running = asyncio.create_task(seed.run(stop))
     try:
         yield

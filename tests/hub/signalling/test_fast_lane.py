@@ -31,7 +31,7 @@ def two_members() -> tuple[list[HubSession], list[list[bytes]]]:
         LocalPresence(random.Random(1)), LocalBus(), SignallingSettings(), SECRET,
         home=lambda track: None, ice_servers=lambda session, host: ((), 0),
         swarm_bucket=lambda track, now: SwarmBucket(0, 1, now),
-        relay_offered=lambda peer, urls, secret: False, unix_now=lambda: 0.0,
+        relay_offered=lambda peer, urls, secret: False, is_elder=lambda peer: False, unix_now=lambda: 0.0,
     )  # fmt: skip
     sessions, told = [], []
     for seed in KEYS:

@@ -50,6 +50,7 @@ class Hub:
             ice_servers=lambda session, host: ((), 0),
             swarm_bucket=lambda track, now: SwarmBucket(0, 1, now),
             relay_offered=lambda peer, urls, secret: False,
+            is_elder=lambda peer: False,
             unix_now=lambda: 1_000.0,
         )
 

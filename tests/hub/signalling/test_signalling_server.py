@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client import REGISTRY
 
 from digm import signalling as messages
+from digm.node_ids import peer_id
 from digm.sdp import MAX_CANDIDATES
 from digm.signalling import SUBPROTOCOL, hello_message
 from digm.signalling_client import IceServersChanged, Ready, Refused, SignallingClient
@@ -425,6 +426,27 @@ async def test_only_named_nodes_offer_relays_and_only_those_that_answer_are_hand
     relay.close()
     assert found[-1].urls == (f"turn:127.0.0.1:{port}",)
     assert found[-1].credential == turn_password(bytes.fromhex("cd" * 32), found[-1].username or "")
+
+
+async def test_a_node_that_the_operator_named_needs_no_token_and_nobody_else_is_let_in_so(
+    tmp_path: Path,
+) -> None:
+    key = Ed25519PrivateKey.generate()
+    name = peer_id(key.public_key().public_bytes_raw())  # as its operator knows it
+    async with house_with(tmp_path, elder_nodes=(name,)) as house:
+        elder = Peer(await house.socket(), key, messages.NODE)
+        stranger = Peer(await house.socket(), Ed25519PrivateKey.generate(), messages.NODE)
+        for peer in (elder, stranger):
+            assert isinstance(await peer.event(), Ready)
+        assert isinstance(await elder.enter("any"), messages.Peers)
+        refused = await stranger.enter("any")
+        assert isinstance(refused, Refused)
+        assert refused.code == "token_bad"
+        as_listener = Peer(await house.socket(), key)
+        assert isinstance(await as_listener.event(), Ready)
+        refused = await as_listener.enter("any")
+        assert isinstance(refused, Refused)
+        assert refused.code == "token_bad"
 
 
 async def servers_of(peer: Peer) -> list[messages.IceServer]:

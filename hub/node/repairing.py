@@ -1,0 +1,67 @@
+"""Where the scrubber gets a lost chunk from: any other node that claims it, over libp2p."""
+
+import hashlib
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+
+import structlog
+
+from digm.announcements import AnnouncementLedger
+from digm.errors import DigmError, Unavailable
+from digm.ids import from_hex, short
+from digm.node_ids import peer_id
+from hub.node.index import Place
+from hub.pinning.network import Network
+
+log = structlog.get_logger()
+
+
+class Repairer:
+    """Asks one node after the other until somebody gives the right bytes.
+
+    Args:
+        ledger: who claims what; what the DHT says comes after it.
+    """
+
+    def __init__(
+        self, network: Network, ledger: AnnouncementLedger, now: Callable[[], float] = time.time
+    ) -> None:
+        self._network, self._ledger, self._now = network, ledger, now
+
+    async def fetch(self, place: Place) -> bytes:
+        """The bytes of a chunk (`hub.node.scrubber.Repair`).
+
+        Raises:
+            Unavailable: `no_source`, for covers, too, which do not travel over libp2p; `backbone_down`, ...
+        """
+        if place.rendition is not None:
+            async for peer in self._sources(place):
+                try:
+                    data = await self._network.fetch_chunk(
+                        peer, from_hex(place.track_root), place.rendition, place.chunk, place.size
+                    )
+                except DigmError as error:
+                    log.debug("repair_not_given", peer=peer[-8:], code=error.code)
+                    continue
+                if hashlib.sha256(data).hexdigest() == place.hash:
+                    return data
+                log.warning("repair_was_wrong", peer=peer[-8:], hash=short(place.hash))
+        raise Unavailable("no_source", f"Nobody gives the chunk {short(place.hash)}.")
+
+    async def _sources(self, place: Place) -> AsyncIterator[str]:
+        root = from_hex(place.track_root)
+        claims = [
+            peer_id(claim.node)
+            for claim in self._ledger.of_track(root, self._now())
+            if place.chunk in claim.held.get(place.rendition or 0, ())
+        ]
+        random.shuffle(claims)  # not everybody's repairs to the same node
+        asked = {self._network.peer_id}
+        for peer in claims:
+            if peer not in asked:
+                asked.add(peer)
+                yield peer
+        for item in await self._network.find_providers(root):
+            if item.peer_id not in asked:
+                yield item.peer_id
