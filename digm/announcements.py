@@ -313,6 +313,11 @@ class AnnouncementLedger:
         kept = known.tracks.get(track_root) if known else None
         return kept.announcement if known and kept and known.believes(kept, now_s) else None
 
+    def instance_of(self, node: bytes) -> bytes | None:
+        """Which process of a node spoke last; None: no word of it is known."""
+        known = self._nodes.get(node)
+        return known.instance if known else None
+
     def knows(self, announcement: Announcement) -> bool:
         """Whether this very announcement is the latest of its node and track: said again, not replayed."""
         node = self._nodes.get(announcement.node)

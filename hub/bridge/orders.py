@@ -69,7 +69,7 @@ class HubOrders:
         item = self._desk.orders.get(order.order_id)
         if item is None:  # over in this very moment
             raise PeerFault("pin_order_expired", "The pin order has expired.")
-        return self._desk.progress(item)
+        return self._look(item)
 
     def placed_here(self) -> list[OrderProgress]:
         """How far the orders are that this hub was given, the newest first; at most MOST_SHOWN."""
@@ -92,7 +92,12 @@ class HubOrders:
 
     def _progress(self, items: Iterable[Ordered]) -> list[OrderProgress]:
         newest_first = sorted(items, key=lambda item: (-item.order.issued_at, item.order.order_id))
-        return [self._desk.progress(item) for item in newest_first[:MOST_SHOWN]]
+        return [self._look(item) for item in newest_first[:MOST_SHOWN]]
+
+    def _look(self, item: Ordered) -> OrderProgress:
+        progress = self._desk.progress(item)
+        progress.declined.pop(self._identity.node_key, None)  # that we keep no copies is no news to anybody
+        return progress
 
     async def tick(self) -> None:
         """Keep, say again, decline, forget.

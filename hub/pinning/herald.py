@@ -25,6 +25,7 @@ from digm.announcements import (
 from digm.bitfield import Bitfield
 from digm.errors import CallerFault, DigmError, Unavailable
 from digm.ids import from_hex, is_hex_id, short
+from digm.node_ids import peer_id
 from digm.pinning import ANSWER_KIND, ORDER_KIND, parse_pin_answer, parse_pin_order
 from digm.signed_document import kind_of
 from digm.token_bucket import TokenBucket
@@ -34,6 +35,7 @@ from hub.signatures import verify
 log = structlog.get_logger()
 SETTLED_S = 3.0  # three heartbeats of GossipSub: before that a newcomer is not in the mesh
 NEWCOMERS_EVERY_S = 15.0  # not for each one of a crowd
+STRANGERS_EVERY_S = 300.0  # that are nobody's neighbours here: names cost nothing
 MESSAGES_PER_S, MESSAGES_AT_ONCE = 5.0, 20.0  # a node sends at most ten a second (docs/backbone.md)
 PROVIDES_AT_ONCE = 4  # of one look: each costs 40 ms of CPU, and waits for the nodes that take the record
 
@@ -194,13 +196,16 @@ class Herald:
     def _greet(self, now_s: float) -> None:
         here = frozenset(peer.peer_id for peer in self._network.peers())
         if here - self._neighbours:
-            self._again_at = min(self._again_at, max(now_s + SETTLED_S, self._last_again + NEWCOMERS_EVERY_S))
+            self._greet_soon(now_s, NEWCOMERS_EVERY_S)
         self._neighbours = here
         if now_s >= self._again_at:
             self._again_at, self._last_again = math.inf, now_s
             self._present_until = 0.0
             self._said = {root: (what, 0.0) for root, (what, _) in self._said.items()}
             self.newcomers += 1
+
+    def _greet_soon(self, now_s: float, every_s: float) -> None:
+        self._again_at = min(self._again_at, max(now_s + SETTLED_S, self._last_again + every_s))
 
     def _compare(self, holdings: Mapping[bytes, Holding], now_s: float) -> None:
         """Put in the queue what is to be said. Our own ledger has it at once."""
@@ -280,4 +285,9 @@ class Herald:
         # What an earlier process of ours said may still be on its way; what was said since is somebody else's.
         if is_ours and announcement.instance != self.instance and announcement.issued_at > self._began_at:
             self.doubled_at = self._now()
+        before = self.ledger.instance_of(announcement.node)
         self.ledger.add(announcement, self._now())
+        if announcement.instance != before and not is_ours:
+            # A process that has just started knows nothing, though its key may be an old friend's.
+            is_near = peer_id(announcement.node) in self._neighbours
+            self._greet_soon(self._now(), NEWCOMERS_EVERY_S if is_near else STRANGERS_EVERY_S)

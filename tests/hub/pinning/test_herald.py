@@ -13,6 +13,7 @@ from digm.announcements import (
 )
 from digm.bitfield import Bitfield
 from digm.errors import Unavailable
+from digm.node_ids import peer_id
 from digm.pinning import AnswerState, PinAnswer, encode_pin_answer
 from hub.pinning.herald import (
     MESSAGES_AT_ONCE,
@@ -232,3 +233,27 @@ async def test_who_has_no_desk_for_orders_and_answers_passes_them_on_if_they_are
     for document in (order, encode_pin_answer(said, node.sign)):
         assert house.herald.on_gossip("them", document)
         assert not house.herald.on_gossip("them", document[:-10] + b"0" * 8 + b'"}')
+
+
+async def test_a_neighbour_that_started_again_is_told_everything_though_its_name_never_left(house):
+    bob = peer_id(Signer("bob").public)
+    house.held[ROOT] = holding()
+    house.network.neighbours = [bob]
+    await house.announce()
+    house.herald.on_gossip("them", announcement("bob", house.now))
+    assert await house.roots(NEWCOMERS_EVERY_S) == [PRESENCE, ROOT]
+    house.now += 300
+    house.herald.on_gossip("them", announcement("bob", house.now))  # the same process
+    assert ROOT not in await house.roots(SETTLED_S)
+    house.herald.on_gossip("them", announcement("bob", house.now, instance=b"j" * 16))
+    assert await house.roots(SETTLED_S) == [PRESENCE, ROOT]
+
+
+async def test_names_of_strangers_make_nobody_say_everything_again_and_again(house):
+    house.held[ROOT] = holding()
+    await house.announce()
+    said = []
+    for second in range(1200):
+        house.herald.on_gossip("them", announcement(f"stranger {second}", house.now))
+        said += await house.roots(1)
+    assert 3 <= said.count(ROOT) <= 6
