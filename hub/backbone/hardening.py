@@ -16,6 +16,7 @@ from libp2p.custom_types import TProtocol
 from libp2p.kad_dht.kad_dht import KadDHT
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.peer.id import ID
+from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.rpc_queue import RpcQueue
 from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
@@ -73,6 +74,25 @@ def use_yamux(network: Any, muxer: type[Yamux]) -> None:
 def lengthen_queues(most: int) -> None:
     """RPCs that wait for one neighbour; the library's 32 lose half of a burst."""
     vars(pubsub_module)["RpcQueue"] = partial(RpcQueue, most)
+
+
+class FairGossip(GossipSub):
+    """Who pruned us is told what there is (IHAVE), like everybody outside of our mesh.
+
+    0.8.1 leaves them out for a minute: a node whose neighbours all have a full mesh reached nobody.
+    """
+
+    _is_naming = False
+
+    def gossip_heartbeat(self) -> Any:
+        self._is_naming = True
+        try:
+            return super().gossip_heartbeat()
+        finally:
+            self._is_naming = False
+
+    def _check_back_off(self, peer: ID, topic: str) -> bool:
+        return not self._is_naming and super()._check_back_off(peer, topic)
 
 
 def stop_auto_connecting(network: Any) -> None:

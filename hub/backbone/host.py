@@ -23,7 +23,6 @@ from libp2p.peer.peerinfo import PeerInfo as LibraryPeerInfo
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from libp2p.pubsub.gossipsub import PROTOCOL_ID as MESHSUB_1_0
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11 as MESHSUB_1_1
-from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.score import ScoreParams, TopicScoreParams
@@ -39,6 +38,7 @@ from digm.backbone_messages import MAX_GOSSIP_BYTES, TOPIC
 from digm.errors import CallerFault, DigmError, Unavailable
 from hub.backbone.hardening import (
     Admission,
+    FairGossip,
     GossipGuard,
     KadGuard,
     bounded_yamux,
@@ -332,8 +332,8 @@ def _resources() -> ResourceManager:
     )
 
 
-def _gossip() -> GossipSub:
-    return GossipSub(
+def _gossip() -> FairGossip:
+    return FairGossip(
         protocols=[MESHSUB_1_1, MESHSUB_1_0],
         degree=6,
         degree_low=4,

@@ -3,7 +3,8 @@
     python -m tests.hub.backbone.node_process DATA [BOOTSTRAP ...]
 
 Every line in and out is JSON. It serves `/digm/pin/1.0.0` (gives the request back, reversed; `b"fail"` makes
-its handler raise) and the chunks of the catalogue in DATA; gossip that begins with `lie` is not valid to it.
+its handler raise), the manifests and the chunks of the catalogue in DATA; gossip that begins with `lie` is not
+valid to it.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from digm.backbone_messages import PIN
+from digm.backbone_messages import MANIFEST, PIN
 from digm.errors import DigmError, Unavailable
 from digm.ids import to_hex
 from hub.backbone.backbone import Backbone
@@ -59,7 +60,13 @@ class Node:
             async def find(root: bytes) -> Any:
                 return library.tracks.get(to_hex(root))
 
+            async def manifest(_peer: str, root: bytes) -> bytes:
+                return await asyncio.to_thread(store.manifest, to_hex(root))
+
             self.backbone.share(find, cache.read)
+            self.backbone.serve(
+                MANIFEST.name, manifest, most_bytes=MANIFEST.most_request_bytes, timeout_s=5.0, parallel=8
+            )
 
     def judge(self, _author: str, payload: bytes) -> bool:
         if payload.startswith(b"lie"):

@@ -6,7 +6,7 @@ import json
 import secrets
 import sys
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +22,13 @@ PATIENCE_S = 30.0
 
 @dataclass
 class NodeProcess:
-    """A running tests.hub.backbone.node_process."""
+    """A node in a process of its own."""
 
     process: asyncio.subprocess.Process
     peer_id: str
     multiaddrs: list[str]
 
-    async def ask(self, *command: str) -> Any:
+    async def ask(self, *command: str | int) -> Any:
         """Give it a command; returns its result."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(command).encode() + b"\n")
@@ -62,9 +62,17 @@ async def _line(process: asyncio.subprocess.Process) -> dict[str, Any]:
 async def node_process(data: Path, *bootstrap: str) -> AsyncIterator[NodeProcess]:
     """A node in a process of its own; its log goes to DATA/node.log."""
     data.mkdir(exist_ok=True)
-    with (data / "node.log").open("ab") as log:
+    command = [sys.executable, "-m", "tests.hub.backbone.node_process", str(data), *bootstrap]
+    async with obeying(command, data / "node.log") as node:
+        yield node
+
+
+@asynccontextmanager
+async def obeying(command: Sequence[str], log_file: Path) -> AsyncIterator[NodeProcess]:
+    """A program that says who it is and obeys lines of JSON, as tests.hub.backbone.node_process does."""
+    with log_file.open("ab") as log:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.hub.backbone.node_process", str(data), *bootstrap),
+            *command,
             cwd=ROOT,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

@@ -1,5 +1,9 @@
 """docs/backbone.md shows bytes; they are what the code writes."""
 
+import json
+import re
+
+from digm.announcements import Announcement, encode_announcement
 from digm.backbone_messages import PROTOCOLS, TOPIC, encode_answer, encode_frame, provider_key
 from digm.bitfield import Bitfield
 from digm.wire import Data, Flag, Hello, Request, encode
@@ -7,6 +11,7 @@ from hub.backbone.settings import BackboneSettings
 from tests.hub.backbone.nodes import ROOT
 
 PAGE = (ROOT / "docs" / "backbone.md").read_text()
+DOCUMENTS = (ROOT / "docs" / "pinning.md").read_text()
 TRACK = bytes(range(32))
 
 
@@ -31,6 +36,17 @@ def test_the_example_of_a_fetch_is_what_the_code_writes() -> None:
         encode_frame(encode(Data(1, 65_527, bytes(9))))[:-9],
     ]
     assert list(map(shown, lines)) == written
+
+
+def test_the_page_of_documents_names_every_member_of_an_announcement() -> None:
+    announcement = Announcement(
+        node=TRACK, instance=bytes(16), track_root=TRACK, manifest_hash=TRACK, held={0: Bitfield.full(4)},
+        operator="us", network="AS1", sequence=1, issued_at=1, valid_until=2,
+    )  # fmt: skip
+    members = json.loads(encode_announcement(announcement, lambda _: bytes(64)))
+    table = DOCUMENTS.split("## Announcements", 1)[1].split("\n\n", 2)[1]
+    named = [name for row in table.splitlines()[2:] for name in re.findall("`([a-z_]+)`", row.split("|")[1])]
+    assert sorted(named) == sorted(members.keys() - {"digm", "kind", "signature"})
 
 
 def test_the_page_names_every_protocol_limit_and_key() -> None:

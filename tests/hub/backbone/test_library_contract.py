@@ -10,10 +10,14 @@ import trio
 from libp2p.kad_dht.provider_store import ProviderStore
 from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
+from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.rpc_queue import RpcQueue
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.tools.anyio_service.trio_manager import TrioManager
 
+from digm.backbone_messages import TOPIC
+from hub.backbone.hardening import FairGossip
 from hub.backbone.host import BackboneHost
 from hub.backbone.settings import BackboneSettings
 
@@ -69,6 +73,24 @@ def test_gossip_comes_through_our_guard(host: BackboneHost) -> None:
     assert "self.push_msg, peer_id, msg" in source and "self.continuously_read_stream(stream)" in source
     assert callable(pubsub._handle_dead_peer)
     assert host.router.scorer is not None and callable(host.router.scorer.penalize_behavior)
+
+
+def test_who_pruned_us_is_told_what_there_is(host: BackboneHost) -> None:
+    router: Any = host.router
+    assert isinstance(router, FairGossip)
+    stranger = ID(b"\0\x24\x08\x01\x12\x20" + bytes(32))
+    router._add_back_off(stranger, TOPIC, False)
+    assert router._check_back_off(stranger, TOPIC)
+    asked = inspect.getsource(GossipSub._handle_topic_heartbeat), inspect.getsource(GossipSub.gossip_heartbeat)
+    assert (
+        "self._get_in_topic_gossipsub_peers_from_minus(" in asked[0]
+        and "self._handle_topic_heartbeat(" in asked[1]
+    )
+    router.pubsub.peer_topics[TOPIC] = {stranger}
+    router.peer_protocol[stranger] = "/meshsub/1.1.0"
+    router.mesh[TOPIC] = set()
+    router.mcache.window = lambda _topic: [b"an id"]
+    assert router.gossip_heartbeat() == {stranger: {TOPIC: [b"an id"]}}
 
 
 def test_queues_of_neighbours_are_long(host: BackboneHost) -> None:
