@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
@@ -85,6 +86,8 @@ def play_command(job: "FetchJob", command: tuple[str, ...] | None) -> int:
         child.terminate()
         raise
     finally:
+        with suppress(BrokenPipeError):
+            child.stdin.close()
         child.wait()
     return child.returncode
 
@@ -105,7 +108,6 @@ async def _pour(job: "FetchJob", pipe: IO[bytes]) -> None:
             async for piece in pieces:
                 await asyncio.to_thread(pipe.write, piece)
                 await asyncio.to_thread(pipe.flush)
-        await asyncio.to_thread(pipe.close)
     except BrokenPipeError:
         return
 

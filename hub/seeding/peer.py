@@ -10,28 +10,20 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 
-import aiohttp
 import structlog
 
 from digm import signalling as messages
 from digm.errors import DigmError
 from digm.ids import from_hex, short
 from digm.peer_states import DEFAULT_SETTINGS
-from digm.signalling_client import (
-    Event,
-    HubFault,
-    IceServersChanged,
-    Ready,
-    Refused,
-    SignallingClient,
-    SignatureWanted,
-)
+from digm.signalling_client import Event, IceServersChanged, Ready, Refused, SignallingClient
 from digm.token_bucket import TokenBucket
 from digm.wire import MAX_MESSAGE_BYTES
 from hub.config import Settings
 from hub.relay.credentials import load_relay_secret
 from hub.seeding.chunk_cache import ChunkCache
 from hub.seeding.connection import Giving, SeedConnection
+from hub.seeding.hub_socket import HubSocket
 from hub.seeding.metrics import CONNECTIONS, OFFERS, TRACKS
 from hub.seeding.settings import SeedLimits
 from hub.seeding.source import SeedSource
@@ -66,7 +58,7 @@ class SeedingPeer:
         self._joined: set[str] = set()
         self._ice_servers: tuple[messages.IceServer, ...] = ()
         self._connections: dict[Pair, SeedConnection] = {}
-        self._changed = asyncio.Event()
+        self._hub: HubSocket | None = None
         self._is_read = False
 
     @property
@@ -89,7 +81,7 @@ class SeedingPeer:
             async with asyncio.TaskGroup() as work:
                 tasks = [
                     work.create_task(self._watch_catalogue(), name="seed-catalogue"),
-                    work.create_task(self._stay_connected(connections), name="seed-signalling"),
+                    work.create_task(self._hub_socket(connections).run(), name="seed-signalling"),
                     work.create_task(self._meet_peers(connections), name="seed-offers"),
                 ]
                 await stop.wait()
@@ -130,7 +122,7 @@ class SeedingPeer:
         if self._joined != tracks.keys():
             self._joined = set(tracks)
             TRACKS.set(len(tracks))
-            self._changed.set()
+            self._flush()
 
     def _join(self, root: str) -> None:
         token = self._token(from_hex(root), int(time.time()) + self._limits.token_s)
@@ -138,60 +130,27 @@ class SeedingPeer:
 
     # -- the hub
 
-    async def _stay_connected(self, connections: asyncio.TaskGroup) -> None:
-        async with aiohttp.ClientSession() as http:
-            while True:
-                try:
-                    async with http.ws_connect(
-                        self._url,
-                        protocols=[messages.SUBPROTOCOL],
-                        max_msg_size=messages.MAX_MESSAGE_BYTES,
-                        heartbeat=25,
-                        timeout=aiohttp.ClientWSTimeout(ws_close=2),
-                    ) as socket:
-                        await self._talk(socket, connections)
-                except* (aiohttp.ClientError, OSError, TimeoutError) as errors:
-                    log.info("hub_not_reached", error=type(errors.exceptions[0]).__name__)
-                now = time.monotonic()
-                await asyncio.sleep(self._client.disconnected(now) - now)
+    def _hub_socket(self, connections: asyncio.TaskGroup) -> HubSocket:
+        self._hub = HubSocket(
+            self._client,
+            self._key.sign,
+            lambda: self._url,
+            on_open=self._join_all,
+            on_event=lambda event: self._on_event(event, connections),
+        )
+        return self._hub
 
-    async def _talk(self, socket: aiohttp.ClientWebSocketResponse, connections: asyncio.TaskGroup) -> None:
-        """One connection to the hub, from its challenge to its end."""
-        self._client.connected(time.monotonic())
+    def _flush(self) -> None:
+        if self._hub is not None:
+            self._hub.flush()
+
+    def _join_all(self) -> None:
+        """With tokens that are valid now; sent after the welcome."""
         for root in self._joined:
-            self._join(root)  # with a token that is valid now; sent after the welcome
-        async with asyncio.TaskGroup() as tasks:
-            writer = tasks.create_task(self._write(socket), name="seed-signal-writer")
-            async for frame in socket:
-                if frame.type is not aiohttp.WSMsgType.TEXT:
-                    break
-                for event in self._client.receive(frame.data, time.monotonic()):
-                    self._on_event(event, connections)
-                    if isinstance(event, HubFault | messages.Bye):
-                        log.info("hub_left", code=event.code)
-                        await socket.close()
-                self._changed.set()
-            writer.cancel()
-        log.info("hub_connection_closed", code=socket.close_code)
-
-    async def _write(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        while True:
-            self._changed.clear()
-            now = time.monotonic()
-            self._client.tick(now)
-            for text in self._client.to_send():
-                await socket.send_str(text)
-            deadline = self._client.next_deadline()
-            try:
-                async with asyncio.timeout(None if deadline is None else max(0.01, deadline - now)):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+            self._join(root)
 
     def _on_event(self, event: Event, connections: asyncio.TaskGroup) -> None:
         match event:
-            case SignatureWanted(message):
-                self._client.signed(self._key.sign(message))
             case Ready():
                 self._ice_servers = event.ice_servers
                 log.info("hub_connected", tracks=len(self._joined))
@@ -271,7 +230,7 @@ class SeedingPeer:
     def _sender(self, send: Callable[[str, str, str], bool], pair: Pair) -> Callable[[str], None]:
         def send_description(sdp: str) -> None:
             send(pair[0], pair[1], sdp)
-            self._changed.set()
+            self._flush()
 
         return send_description
 
