@@ -155,7 +155,9 @@ class Downloads:
                 raise
             account.failed(error.code, error.message)
             is_fault, is_missing = isinstance(error, PeerFault), error.code == NOT_HELD
-            account.is_banned |= is_fault
+            if is_fault:
+                account.is_banned = True
+                source.part(error.code)
             allotment.failed(ask.number, time.monotonic(), is_missing=is_missing, is_fault=is_fault)
         else:
             await self._check(ask, data)
@@ -180,6 +182,7 @@ class Downloads:
             account.wasted_bytes += len(data)
             if allotment.wrong(ask.number, time.monotonic()):
                 account.is_banned = True
+                self._sources[ask.source].part("wrong_hash")
                 log.warning("source_banned", source=ask.source, chunk=ask.wanted.chunk)
             return
         account.chunks += 1

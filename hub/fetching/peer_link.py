@@ -50,6 +50,7 @@ class PeerLink:
     Args:
         peer: its id, as the hub proved it.
         on_ready: told when it can be asked.
+        on_fault: told of the rule that it broke.
     """
 
     kind = "webrtc"
@@ -63,11 +64,12 @@ class PeerLink:
         peer: str,
         ice_servers: tuple[IceServer, ...],
         on_ready: "Callable[[PeerLink], None]",
+        on_fault: "Callable[[PeerLink, str], None]",
     ) -> None:
         self.name = peer
         self.negotiation = Negotiation(ice_servers, self._on_channel, self.stop)
         self._manifest = manifest
-        self._on_ready = on_ready
+        self._on_ready, self._on_fault = on_ready, on_fault
         self._channel: RTCDataChannel | None = None
         self._session: PeerSession | None = None
         self._requests: dict[int, _Request] = {}
@@ -108,6 +110,11 @@ class PeerLink:
             if self._requests.pop(number, None) is not None:
                 self._session.cancel(number, time.monotonic())
                 self._wake.set()
+
+    def part(self, code: str) -> None:
+        """Leave it."""
+        self._on_fault(self, code)
+        self.stop()
 
     async def manifest(self) -> bytes:
         """Raises Unavailable: peers of a swarm have it already."""
@@ -198,8 +205,10 @@ class PeerLink:
                     self._give_up(request_id, why)
                 case RequestTimedOut(request_id):
                     self._give_up(request_id, Unavailable("silent", "It stopped sending."))
-                case Closed():
-                    self._fault = event.fault
+                case Closed(_, fault):
+                    self._fault = fault
+                    if fault is not None:
+                        self._on_fault(self, fault.code)
                     self.stop()
 
     def _give_up(self, request_id: int, why: Unavailable) -> None:

@@ -60,6 +60,10 @@ class ChunkSource(Protocol):
         """
         ...
 
+    def part(self, code: str) -> None:
+        """It broke a rule, and is not asked any more."""
+        ...
+
     async def manifest(self) -> bytes:
         """The track's manifest, not verified.
 
@@ -90,6 +94,9 @@ class GatewaySource:
 
     async def fetch(self, wanted: Wanted, on_progress: Progress) -> bytes:
         return await self._get(f"{self.name}/{wanted.name}", wanted.size, wanted.size, on_progress)
+
+    def part(self, _code: str) -> None:
+        pass
 
     async def manifest(self) -> bytes:
         return await self._get(f"{self.name}/{self._root}/manifest.json", None, MAX_MANIFEST_BYTES)
@@ -164,6 +171,9 @@ class NodeSource:
             )  # fmt: skip
         except Unavailable as fault:
             raise _as_not_held(fault) from fault
+
+    def part(self, _code: str) -> None:
+        pass
 
     async def manifest(self) -> bytes:
         return await self._backbone.request(

@@ -23,6 +23,7 @@ from hub.seeding.hub_socket import HubSocket
 
 log = structlog.get_logger()
 MOST_LINKS = 10  # docs/peers.md, links_most
+REPORTED = frozenset({"wrong_hash", "claims_false", "data_out_of_order", "unexpected_data", "message_flood"})
 
 
 class Swarm:
@@ -126,8 +127,16 @@ class Swarm:
         self._run(link, link.negotiation.answer(sdp, send))
 
     def _link(self, peer: str) -> PeerLink:
-        link = self._links[peer] = PeerLink(self._manifest, peer, self._ice_servers, self._on_ready)
+        link = self._links[peer] = PeerLink(
+            self._manifest, peer, self._ice_servers, self._on_ready, self._on_fault
+        )
         return link
+
+    def _on_fault(self, link: PeerLink, code: str) -> None:
+        """The hub is told of what nobody does by mistake, and names that peer no more (docs/peers.md)."""
+        if code in REPORTED:
+            self._client.report(self._root, link.name, code)
+            self._hub.flush()
 
     def _on_ready(self, link: PeerLink) -> None:
         self._met.add(link.name)

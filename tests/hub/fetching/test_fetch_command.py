@@ -1,5 +1,6 @@
 """`digm fetch` and `digm play` beside the real hub, gateway, artist, seeding peer and node, each a process."""
 
+import asyncio
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 
 from hub.backbone.identity import NodeIdentity
 from hub.storage.chunk_store import ChunkStore
+from tests.browser.hostile_peer import Babbling, Boasting, Corrupting, Endless, Flooding, Silent
 from tests.browser.stack import Stack, free_ports
 from tests.hub.fetching.bad_gateway import bad_gateway, lacking
 from tests.hub.fetching.recordings import RATE, Recording, decoded, published
@@ -107,6 +110,26 @@ def test_the_peers_of_the_swarm_are_enough(house: House, tmp_path: Path) -> None
     assert np.array_equal(decoded(out, "s16"), SOUND)
     by_kind = {source["kind"]: source["bytes"] for source in report["sources"]}
     assert by_kind["webrtc"] == report["bytes"]
+
+
+async def test_liars_in_the_swarm_spoil_nothing_and_are_left(house: House, tmp_path: Path) -> None:
+    out, stack, root = tmp_path / "song.flac", house.stack, house.free.root
+    liar, endless = Corrupting(stack, root, 1.0), Endless(stack, root)
+    others = [Boasting(stack, root), Silent(stack, root), Flooding(stack, root), Babbling(stack, root)]
+    page = f"{stack.url}/tracks/{root}"
+    async with AsyncExitStack() as swarm:
+        for peer in (liar, endless, *others):
+            await swarm.enter_async_context(peer.here())
+        done = await asyncio.to_thread(digm, "fetch", page, "--out", out, "--via", "webrtc", "--json")
+        report = reported(done)
+        async with asyncio.timeout(30):
+            await liar.left.wait()
+    assert np.array_equal(decoded(out, "s16"), SOUND)
+    by_name = {source["name"]: source for source in report["sources"]}
+    assert liar.wrong
+    assert (by_name[liar.peer_id]["bytes"], by_name[liar.peer_id]["is_banned"]) == (0, True)
+    assert by_name[liar.peer_id]["errors"].keys() == {"wrong_hash"}
+    assert all(by_name.get(peer.peer_id, {"bytes": 0})["bytes"] == 0 for peer in others[:2])
 
 
 def test_without_a_key_only_what_its_artist_gives_away_is_written(house: House, tmp_path: Path) -> None:
