@@ -10,6 +10,7 @@ from aiohttp import web
 from hub.api import tracks as api
 from hub.api.failures import failures_middleware
 from hub.api.fresh_index import add_fresh_index
+from hub.api.nodes import add_nodes
 from hub.api.pins import add_pins
 from hub.api.reasons import reasons
 from hub.api.reports import add_reports
@@ -20,6 +21,7 @@ from hub.config import Settings
 from hub.granting.links import VaultLinks
 from hub.granting.rate import RateLimit
 from hub.lifecycle import healthz, listen, metrics, readiness_response
+from hub.overview.overview import add_overview
 from hub.pages import operator, views
 from hub.pages.static import StaticFiles
 from hub.readiness import Readiness
@@ -68,6 +70,8 @@ def create_app(settings: Settings, static: StaticFiles | None = None) -> web.App
     add_sources(app)
     add_pins(app)
     add_fresh_index(app)
+    add_overview(app)
+    add_nodes(app)
     app.on_shutdown.append(_close_links)
     app.cleanup_ctx.append(_catalogue_open)
     return app

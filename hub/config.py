@@ -129,6 +129,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         Meta(description="Password of the operator's page /operator; unset: only from the hub's own machine."),
     ] = None
+    watched_nodes: Annotated[
+        tuple[str, ...],
+        Meta(description="URLs of nodes (DIGM_NODE_PORT) whose audits and traffic the operator's page shows."),
+    ] = ()
+    nodes: Annotated[int, Meta(ge=0, le=9, description="Elder nodes that `digm up` runs on this machine.")] = 3
     offer_relay: Annotated[
         tuple[str, ...],
         Meta(description="TURN URLs at which this machine's relay is offered to others by its seeding peer."),
@@ -250,7 +255,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             resolve(name, port)
         for name in ("public_url", "gateway_url", "signal_url"):
             resolve(name, _checked_url(name, getattr(self, name)))
-        resolve("gateways", tuple(_checked_url("gateways", url) for url in self.gateways))
+        for name in ("gateways", "watched_nodes"):
+            resolve(name, tuple(_checked_url(name, url) for url in getattr(self, name)))
         resolve("hubs", tuple(_checked_url("hubs", url) for url in self.hubs))
         if self.hubs and self.public_url not in self.hubs:
             raise _bad("hubs", "DIGM_PUBLIC_URL, by which the others know this hub, is not among them")

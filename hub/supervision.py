@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -28,6 +28,7 @@ STOP_WITHIN_S = 8.0
 LOG_MOST_BYTES = 8 * 1024 * 1024
 EXIT_CONFIGURATION = 2
 ENDS_BEFORE_GIVING_UP = 3
+PATIENCE = 10  # nice(2)
 
 
 class Child:
@@ -37,13 +38,23 @@ class Child:
         name: its subcommand.
         logs: folder for its log file.
         environment: the whole environment of the child.
+        log_name: of its log file; the subcommand's if empty.
+        is_patient: the others' work goes first.
     """
 
-    def __init__(self, name: str, logs: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        logs: Path,
+        environment: Mapping[str, str],
+        *,
+        log_name: str = "",
+        is_patient: bool = False,
+    ) -> None:
         self.name = name
-        self.log_path = logs / f"{name}.log"
+        self.log_path = logs / f"{log_name or name}.log"
         self._environment = environment
-        self._tie = tie_to_parent()
+        self._before = _patiently(tie_to_parent()) if is_patient else tie_to_parent()
         self._process: asyncio.subprocess.Process | None = None
 
     async def run(self, *arguments: str) -> int:
@@ -59,7 +70,7 @@ class Child:
                 stdout=target,
                 stderr=target,
                 env=self._environment,
-                preexec_fn=self._tie,
+                preexec_fn=self._before,
                 start_new_session=True,
             )
         return await self._process.wait()
@@ -116,6 +127,14 @@ class Child:
         except OSError:
             return ""
         return lines[-1] if lines else ""
+
+
+def _patiently(before: Callable[[], None]) -> Callable[[], None]:
+    def in_child() -> None:
+        before()
+        os.nice(PATIENCE)
+
+    return in_child
 
 
 async def keep_program(

@@ -12,6 +12,7 @@ import aiohttp
 from digm.errors import CallerFault, Unavailable
 from hub.config import FOLLOWERS, Settings, variable_of
 from hub.gateway.sockets import bind
+from hub.neighbours import Neighbours
 from hub.pages.static import StaticFiles
 from hub.relay.wanted import own_turn_urls, relay_is_wanted
 from hub.supervision import Child, check_writable, stop_all
@@ -51,14 +52,16 @@ async def serve(settings: Settings, environment: Mapping[str, str], stop: asynci
         child_environment = {**environment, "DIGM_DATA": str(settings.data), "DIGM_PORT": str(settings.port)}
         if wants_relay and not settings.turn_urls:
             child_environment["DIGM_TURN_URLS"] = ",".join(own_turn_urls(settings))
+        neighbours = await asyncio.to_thread(Neighbours, settings, child_environment)
+        child_environment |= neighbours.hub_environment()
         logs = settings.data / "logs"
         names = (*PROCESSES, RELAY) if wants_relay else PROCESSES
         children = [Child(name, logs, child_environment) for name in names]
         helpers = [Child(name, logs, child_environment) for name in ("demo", "publish")]
         try:
-            await _run(settings, children, helpers, stop)
+            await _run(settings, children, helpers, neighbours, stop)
         finally:
-            await stop_all([*children, *helpers])
+            await stop_all([*children, *neighbours.children, *helpers])
 
 
 def _check_known(ports: Mapping[str, int]) -> None:
@@ -83,7 +86,9 @@ def _only_one(data: Path) -> Iterator[None]:
         yield
 
 
-async def _run(settings: Settings, children: list[Child], helpers: list[Child], stop: asyncio.Event) -> None:
+async def _run(
+    settings: Settings, children: list[Child], helpers: list[Child], neighbours: Neighbours, stop: asyncio.Event
+) -> None:
     is_up, fine = asyncio.Event(), asyncio.Event()
     fine.set()
 
@@ -95,6 +100,13 @@ async def _run(settings: Settings, children: list[Child], helpers: list[Child], 
         await _make_ready(settings, *helpers)
         is_up.set()
         print(f"Listen at http://localhost:{settings.port}/", flush=True)
+        up = 0
+        for number, child in enumerate(neighbours.children):
+            tasks.create_task(child.keep_running(is_up), name=child.log_path.stem)
+            # One after the other: somebody may have pressed play just now.
+            up += await neighbours.until_up(number)
+        if up:
+            print(f"{_nodes(up)}; see them at http://localhost:{settings.port}/operator", flush=True)
 
     print(f"Starting DIGM; its data and logs are in {settings.data}", flush=True)
     try:
@@ -109,6 +121,10 @@ async def _run(settings: Settings, children: list[Child], helpers: list[Child], 
         pass
     except* (CallerFault, Unavailable) as failures:
         raise _first(failures) from None
+
+
+def _nodes(count: int) -> str:
+    return "An elder node runs beside it" if count == 1 else f"{count} elder nodes run beside it"
 
 
 class _StoppedError(Exception):

@@ -17,6 +17,7 @@ from digm.pinning import (
     PinAnswer,
     PinOrder,
     encode_pin_answer,
+    is_active,
     parse_pin_order,
 )
 from digm.token_bucket import TokenBucket
@@ -70,6 +71,11 @@ class HubOrders:
         if item is None:  # over in this very moment
             raise PeerFault("pin_order_expired", "The pin order has expired.")
         return self._look(item)
+
+    def active(self) -> list[PinOrder]:
+        """The orders that ask for copies now, whoever signed them."""
+        now_s = time.time()
+        return [item.order for item in self._desk.orders.values() if is_active(item.order, now_s)]
 
     def placed_here(self) -> list[OrderProgress]:
         """How far the orders are that this hub was given, the newest first; at most MOST_SHOWN."""

@@ -1,23 +1,21 @@
-"""The operator's view of the swarms: a page and its JSON, for whoever runs the hub and for nobody else.
+"""The operator's view: the network of nodes and the swarms of listeners, as a page; the swarms as JSON too.
 
-Who may see it: a browser on the hub's own machine, or whoever knows DIGM_OPERATOR_TOKEN (as the password of
-HTTP Basic, any user name, or as a Bearer token). Everybody else is told that there is nothing here.
+For whoever runs the hub and for nobody else (`hub.api.operators`). The page is whole without scripts; one keeps
+it up to date in place.
 """
 
-import base64
-import binascii
-import hmac
-import ipaddress
+import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import msgspec
 from aiohttp import hdrs, web
 
-from digm.errors import Unavailable
-from hub.api.addresses import client_address
+from hub.api.operators import refusal
 from hub.api.reports import PLAYER_REPORTS, TrackSums
-from hub.config import Settings
+from hub.bridge.bridge import BRIDGE
+from hub.overview.overview import OVERVIEW
+from hub.pages.node_map import drawn_network
 from hub.pages.views import render
 from hub.services import SERVICES
 from hub.signalling import SIGNALLING
@@ -27,7 +25,6 @@ from hub.storage.catalogue import TrackEntry
 MAX_SWARMS = 50  # drawn; the biggest
 REFRESH_S = 5
 BAR_PITCH, BAR_HEIGHT = 8, 36  # of the drawing, in its own units
-_FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
 
 
 @dataclass(frozen=True)
@@ -56,19 +53,28 @@ def routes() -> list[web.AbstractRouteDef]:
 
 async def page(request: web.Request) -> web.Response:
     """The drawing."""
-    if refused := _refusal(request):
+    if refused := refusal(request):
         return refused
     rows = await _rows(request)
     totals = _totals(request, rows)
     drawn = [_drawn(row) for row in rows[:MAX_SWARMS]]
-    response = render("operator.html", request, swarms=drawn, totals=totals, refresh_s=REFRESH_S)
+    network = drawn_network(await request.app[OVERVIEW].look(), time.time())
+    response = render(
+        "operator.html",
+        request,
+        swarms=drawn,
+        totals=totals,
+        network=network,
+        is_member=request.app[BRIDGE].member is not None,
+        refresh_s=REFRESH_S,
+    )
     response.headers[hdrs.CACHE_CONTROL] = "no-store"
     return response
 
 
 async def document(request: web.Request) -> web.Response:
     """The same numbers for programs."""
-    if refused := _refusal(request):
+    if refused := refusal(request):
         return refused
     rows = await _rows(request)
     body = {"totals": _totals(request, rows), "swarms": [asdict(row) for row in rows]}
@@ -138,47 +144,3 @@ def _drawn(row: SwarmRow) -> dict[str, Any]:
 
 def _megabytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.2f} GB"
-
-
-def _refusal(request: web.Request) -> web.Response | None:
-    """None for whoever may see it.
-
-    Raises:
-        Unavailable: `not_found`, for everybody else where no token is set.
-    """
-    settings = request.app[SERVICES].settings
-    if _is_local(request, settings):
-        return None
-    if not settings.operator_token:
-        raise Unavailable("not_found", "There is nothing at this address.")
-    if hmac.compare_digest(_password(request).encode(), settings.operator_token.encode()):
-        return None
-    headers = {hdrs.WWW_AUTHENTICATE: 'Basic realm="DIGM operator", charset="UTF-8"'}
-    return web.Response(status=401, text="This is for the operator of this hub.", headers=headers)
-
-
-def _is_local(request: web.Request, settings: Settings) -> bool:
-    """Asked from this machine, by its own name, and not through a proxy that nobody told us about."""
-    is_forwarded = any(name in request.headers for name in _FORWARDED) and not settings.trusted_proxies
-    # A name that somebody else's DNS points at 127.0.0.1 must not open it (DNS rebinding).
-    host = request.headers.get(hdrs.HOST, "").rpartition("@")[2]
-    name = host.partition("]")[0].strip("[") if host.startswith("[") else host.partition(":")[0]
-    is_own_name = name == "localhost" or _is_loopback(name)
-    return not is_forwarded and is_own_name and _is_loopback(client_address(request, settings))
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
-
-
-def _password(request: web.Request) -> str:
-    scheme, _, value = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-    if scheme.lower() == "bearer":
-        return value.strip()
-    try:
-        return base64.b64decode(value, validate=True).decode().partition(":")[2]
-    except (binascii.Error, UnicodeDecodeError):
-        return ""

@@ -70,7 +70,7 @@ async def up(data: Path, **variables: str) -> AsyncIterator[Up]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "hub.cli", "up", "--port", str(port), "--data", str(data)),
         stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, **variables},
+        env={**os.environ, "DIGM_NODES": "0", **variables},
         start_new_session=True,
     )
     assert process.stdout is not None
