@@ -1,8 +1,8 @@
 """What nodes say on the streams of the backbone: frames, requests and answers, sans-IO (docs/backbone.md).
 
 Every message on a stream is one frame: an unsigned varint (multiformats) with the length, then that many bytes.
-`/digm/manifest`, `/digm/announcement`, `/digm/pin`, `/digm/audit` and `/digm/presence` are one frame each way; the
-answer's first byte is its status.
+`/digm/manifest`, `/digm/announcement`, `/digm/pin`, `/digm/audit` and `/digm/presence` are one frame each way;
+the answer's first byte is its status.
 `/digm/peer` opens with a frame of 32 bytes, the track root, and a status; then both sides speak the session of
 digm.peer_session, one message a frame.
 """

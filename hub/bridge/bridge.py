@@ -27,6 +27,7 @@ AGAIN_S = 5.0
 HELD_KNOWN_FOR_S = 5.0
 MOST_HELD = 256
 MOST_FIRST = 4
+FOUND_WITHIN_S = 3.0
 
 
 class Bridge:
@@ -79,8 +80,15 @@ class Bridge:
         return sorted([own, *others], key=lambda gateway: -gateway.score)[:most]
 
     async def first_gateways(self, track_root: str, own_url: str) -> list[str]:
-        """What a player is told from the start: the own gateway first, if it can serve the track at all."""
+        """What a player is told from the start: the own gateway first, if it can serve the track at all.
+
+        Where it cannot, and nobody is known who can, the DHT is asked, and waited for: a page's policy names
+        the gateways that it may ask, and is written once.
+        """
         found = await self.gateways_of(track_root, own_url, MOST_FIRST)
+        if self.member is not None and not any(gateway.score for gateway in found):
+            await self.member.looked_up(track_root, FOUND_WITHIN_S)
+            found = await self.gateways_of(track_root, own_url, MOST_FIRST)
         return [gateway.url for gateway in sorted(found, key=lambda one: (one.score == 0, one.url != own_url))]
 
     async def _own_share(self, track_root: str) -> float:

@@ -15,8 +15,10 @@ from digm.errors import CallerFault, DigmError, Unavailable
 from digm.ids import from_hex, to_hex
 from hub.backbone.backbone import Backbone
 from hub.backbone.identity import NodeIdentity
+from hub.backbone.model import PeerAddress
 from hub.backbone.settings import BackboneSettings
 from hub.bridge.directory import Directory, Provider
+from hub.bridge.introductions import ask_strangers
 from hub.bridge.orders import HubOrders
 from hub.bridge.published import Published
 from hub.pinning.auditor import Auditor
@@ -34,6 +36,8 @@ LOOKED_AT_S = 1.0
 LATENCIES_EVERY_S = 5.0
 INDEX_EVERY_S = 30.0
 LOOKED_UP_AGAIN_S = 60.0  # one track
+NOBODY_AGAIN_S = 5.0  # one that nobody had
+POLL_S = 0.05
 MOST_WAITING = 64  # lookups; who comes later asks again
 START_AGAIN_S = 5.0
 
@@ -58,6 +62,7 @@ class Member:
         self._cache = ChunkCache(services.store, CACHE_BYTES)
         self._wanted: asyncio.Queue[str] = asyncio.Queue(MOST_WAITING)
         self._looked_up: dict[str, float] = {}
+        self._pending: set[str] = set()
         self.backbone: Backbone | None = None
         self.orders: HubOrders | None = None
         self.fresh_index = b""
@@ -73,9 +78,18 @@ class Member:
             return
         with contextlib.suppress(asyncio.QueueFull):
             self._wanted.put_nowait(track_root)
+            self._pending.add(track_root)
             if len(self._looked_up) >= 16 * MOST_WAITING:
                 self._looked_up.clear()
             self._looked_up[track_root] = now
+
+    async def looked_up(self, track_root: str, within_s: float) -> None:
+        """Wait until the DHT was asked for a track, at most so long; at once where that was lately."""
+        self.look_up(track_root)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while track_root in self._pending:
+                    await asyncio.sleep(POLL_S)
 
     async def run(self) -> None:
         """Be a member until cancelled. Listeners can do without it: what keeps us out is tried again."""
@@ -106,7 +120,7 @@ class Member:
                 for name, act in acts.items():
                     tasks.create_task(_again_and_again(act, LOOKED_AT_S), name=name)
                 tasks.create_task(self._note_latencies(parts.backbone), name="latencies")
-                tasks.create_task(self._look_up_wanted(parts.backbone), name="lookups")
+                tasks.create_task(self._look_up_wanted(parts), name="lookups")
         finally:
             self.backbone = None
 
@@ -169,17 +183,33 @@ class Member:
                     self._directory.reached(peer.peer_id, peer.latency_ms / 1000, time.time())
             await asyncio.sleep(LATENCIES_EVERY_S)
 
-    async def _look_up_wanted(self, backbone: Backbone) -> None:
+    async def _look_up_wanted(self, parts: "_Parts") -> None:
         while True:
             root = await self._wanted.get()
             try:
-                found = await backbone.find_providers(from_hex(root))
+                found = await self._ask_network(parts, root)
             except DigmError as error:
                 log.info("lookup_failed", code=error.code)
-                continue
-            self._directory.provided(
-                root, [Provider(peer.peer_id, peer.multiaddrs) for peer in found], time.time()
-            )
+                found = []
+            finally:
+                self._pending.discard(root)
+            if not found:  # we may have joined just now, and know nobody
+                self._looked_up[root] = time.monotonic() - LOOKED_UP_AGAIN_S + NOBODY_AGAIN_S
+
+    async def _ask_network(self, parts: "_Parts", root: str) -> list[PeerAddress]:
+        """Look a track up, and get to know those who are found."""
+        found = await parts.backbone.find_providers(from_hex(root))
+        self._directory.provided(root, [Provider(peer.peer_id, peer.multiaddrs) for peer in found], time.time())
+        names = [peer.peer_id for peer in found]
+        await ask_strangers(
+            parts.backbone,
+            parts.herald.hear_announcement,
+            self._directory.ledger,
+            from_hex(root),
+            names,
+            time.time(),
+        )
+        return found
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ from digm.announcements import (
     encode_announcement,
     parse_announcement,
 )
+from digm.backbone_messages import ANNOUNCEMENT
 from digm.bitfield import Bitfield
-from digm.errors import CallerFault, DigmError, Unavailable
-from digm.ids import from_hex, is_hex_id, short
+from digm.errors import CallerFault, DigmError, PeerFault, Unavailable
+from digm.ids import ID_BYTES, from_hex, is_hex_id, short
 from digm.node_ids import peer_id
 from digm.pinning import ANSWER_KIND, ORDER_KIND, parse_pin_answer, parse_pin_order
 from digm.signed_document import kind_of
@@ -118,7 +119,7 @@ class Herald:
     ) -> None:
         self.ledger = AnnouncementLedger() if ledger is None else ledger  # an empty one is false
         self.listeners: dict[str, Callable[[bytes], object]] = {
-            "announcement": self._hear_announcement,
+            "announcement": self.hear_announcement,
             # Who has no desk for them (`OrderDesk.start`) still has to pass them on.
             ORDER_KIND: lambda document: parse_pin_order(document, self._now(), verify),
             ANSWER_KIND: lambda document: parse_pin_answer(document, self._now(), verify),
@@ -132,12 +133,17 @@ class Herald:
         self._present_until = 0.0
         self._turn, self._providing = asyncio.Lock(), asyncio.Lock()
         self._said: dict[bytes, tuple[tuple[object, ...], float]] = {}
+        self._documents: dict[bytes, bytes] = {}
         self._unsaid: dict[bytes, Holding] = {}
         self._unprovided: dict[bytes, None] = {}
         self._provided: set[bytes] = set()
         self._pace = TokenBucket(MESSAGES_PER_S, MESSAGES_AT_ONCE, now())
         self._neighbours: frozenset[str] = frozenset()
         self._again_at, self._last_again = math.inf, -math.inf
+        network.serve(
+            ANNOUNCEMENT.name, self._on_request, most_bytes=ANNOUNCEMENT.most_request_bytes,
+            timeout_s=ANNOUNCEMENT.timeout_s, parallel=16,
+        )  # fmt: skip
 
     def begin_again(self) -> None:
         """Speak as a process that started just now, and say everything again.
@@ -233,6 +239,10 @@ class Herald:
             log.warning("track_not_announced", track_root=short(track_root), code=fault.code)
             return
         if self._note(announcement):
+            if holding.held or track_root == PRESENCE:
+                self._documents[track_root] = document
+            else:
+                self._documents.pop(track_root, None)
             await self._network.publish(document)
 
     def _write(self, track_root: bytes, holding: Holding, lifetime_s: int) -> Announcement:
@@ -277,7 +287,20 @@ class Herald:
             except DigmError as error:
                 log.info("not_provided", track_root=short(root), code=error.code)
 
-    def _hear_announcement(self, document: bytes) -> None:
+    async def _on_request(self, _peer: str, track_root: bytes) -> bytes:
+        """What we said of a track: for those who found us in the DHT before gossip reached them."""
+        if len(track_root) != ID_BYTES:
+            raise PeerFault("bad_id", f"A track root is {ID_BYTES} bytes.")
+        if track_root not in self._documents:
+            raise Unavailable("not_announced", "Nothing of this track was announced.")
+        return self._documents[track_root]
+
+    def hear_announcement(self, document: bytes) -> None:
+        """Take in what another node says, out of the gossip or because it was asked.
+
+        Raises:
+            PeerFault: it is not valid, or not new. CallerFault: the ledger is full.
+        """
         announcement = parse_announcement(document, self._now(), verify)
         if self.ledger.knows(announcement):
             return  # ours, or said again for newcomers

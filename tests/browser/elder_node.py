@@ -70,9 +70,8 @@ class ElderNode:
 
 
 def main() -> None:
-    from hub.cli.node import node
-
     from hub.backbone.backbone import Backbone
+    from hub.cli.node import node
 
     async def say_nothing(_backbone: Backbone, _topic_payload: bytes) -> None:
         await asyncio.sleep(0)

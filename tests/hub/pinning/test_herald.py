@@ -58,6 +58,9 @@ class Remembering:
         self.provided.append(key)
         return self.takes_records
 
+    def serve(self, protocol, handler, **_limits):
+        pass
+
     def peers(self):
         return [FakePeer(name) for name in self.neighbours]
 
