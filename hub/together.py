@@ -106,7 +106,7 @@ async def _run(
             # One after the other: somebody may have pressed play just now.
             up += await neighbours.until_up(number)
         if up:
-            print(f"{_nodes(up)}; see them at http://localhost:{settings.port}/operator", flush=True)
+            print(f"{_nodes(up)} at http://localhost:{settings.port}/operator", flush=True)
 
     print(f"Starting DIGM; its data and logs are in {settings.data}", flush=True)
     try:
@@ -124,7 +124,9 @@ async def _run(
 
 
 def _nodes(count: int) -> str:
-    return "An elder node runs beside it" if count == 1 else f"{count} elder nodes run beside it"
+    if count == 1:
+        return "An elder node runs beside it; see it"
+    return f"{count} elder nodes run beside it; see them"
 
 
 class _StoppedError(Exception):

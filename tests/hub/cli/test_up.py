@@ -113,6 +113,29 @@ async def test_it_plays_demo_music_on_a_fresh_start_and_ends_without_orphans(tmp
     assert not (tmp_path / "data" / "demo").exists()
 
 
+async def test_an_elder_node_is_started_when_the_doors_are_open_and_is_on_the_operators_map(
+    tmp_path: Path,
+) -> None:
+    publish_track(tmp_path)
+    async with up(tmp_path, DIGM_NODES="1") as running:
+        assert running.process.stdout is not None
+        async with asyncio.timeout(READY_WITHIN_S):
+            said = (await running.process.stdout.readline()).decode()
+        assert said == f"An elder node runs beside it; see it at http://localhost:{running.port}/operator\n"
+        assert set(running.children()) == {*PROCESSES, "node"}
+        async with asyncio.timeout(30), aiohttp.ClientSession() as session:
+            while True:
+                async with session.get(f"http://localhost:{running.port}/api/nodes") as answer:
+                    nodes = (await answer.json())["nodes"]
+                if len(nodes) == 2 and nodes[1]["traffic"]:
+                    break
+                await asyncio.sleep(0.1)
+        assert [node["operator"] for node in nodes] == ["this hub", "Allegro"]
+        children = list(running.children().values())
+        running.process.send_signal(signal.SIGINT)
+        await all_gone(children)
+
+
 async def test_a_crashed_process_is_started_again(tmp_path: Path) -> None:
     publish_track(tmp_path)
     async with up(tmp_path) as running:
