@@ -71,7 +71,7 @@ class TwinWatch:
     ) -> None:
         self._network, self._me, self._herald = network, identity.node_key, herald
         self._lasts_s, self._meet_anew, self._now = lasts_s, meet_anew, now
-        self._began_at = now()
+        self._began_at, self._ours = now(), {herald.instance}
 
     @property
     def is_doubled(self) -> bool:
@@ -93,6 +93,7 @@ class TwinWatch:
             self._herald.doubled_at = None
             # Under the old name of this process we would not be believed: the other one had replaced it.
             self._herald.begin_again()
+            self._ours.add(self._herald.instance)
             await self._meet_anew()
 
     async def _is_another_known_to(self, peer: str) -> bool:
@@ -106,7 +107,7 @@ class TwinWatch:
             log.debug("not_told_about_us", peer=peer[-8:], code=error.code)
             return False
         # What an earlier process of ours said is older than this one.
-        is_another = said.instance != self._herald.instance and said.issued_at > self._began_at
+        is_another = said.instance not in self._ours and said.issued_at > self._began_at
         return said.node == self._me and is_another
 
 
