@@ -69,6 +69,7 @@ async def serve(
     listening: socket.socket | None = None,
     sockets: GatewaySockets | None = None,
     shelf: Shelf | None = None,
+    store: ChunkStore | None = None,
 ) -> None:
     """Run the gateway until `stop` is set, then let running answers finish.
 
@@ -76,6 +77,7 @@ async def serve(
         listening: a TCP socket that is bound already (tests).
         sockets: those of this worker; else they are made from the settings, and so are the workers.
         shelf: from which the server in front of this worker takes chunks.
+        store: read in place of one of our own, where this process is the only worker.
     Raises:
         CallerFault: `port_in_use`, `cannot_listen`, `bad_certificate`, `nginx_missing`, `nginx_refused`.
         Unavailable: `nginx_failed`.
@@ -94,7 +96,9 @@ async def serve(
         return
     elif sockets is None:
         [sockets] = bind_for_workers(settings)
-    await _serve_alone(settings, stop, sockets, files, shelf)
+    await _serve_alone(
+        settings, stop, sockets, files, shelf, store or ChunkStore(settings.data, settings.verify_reads)
+    )
 
 
 async def _serve_alone(
@@ -103,11 +107,11 @@ async def _serve_alone(
     sockets: GatewaySockets,
     files: tuple[Path, Path] | None,
     shelf: Shelf | None,
+    store: ChunkStore,
 ) -> None:
     forget_late_bodies()
     bound_connections()
     port, tls_port, quic_port = sockets.ports()
-    store = ChunkStore(settings.data, settings.verify_reads)
     gateway = Gateway(store, settings.gateway_cache_bytes, alt_svc(settings, quic_port), shelf)
     log.info("gateway_listening", host=settings.host, port=port, tls_port=tls_port, quic_port=quic_port)
     quic = await _start_quic(gateway, sockets.quic, files)

@@ -133,7 +133,7 @@ class Node:
                 await servers.enter_async_context(server)
                 self._status.health_url = settings.own_url(settings.node_port) + "/healthz"
             async with self._taking_part(), asyncio.TaskGroup() as tasks:
-                gateway = serve_gateway(self._settings, stop)
+                gateway = serve_gateway(self._settings, stop, store=self._store.chunks)
                 tasks.create_task(gateway, name="gateway")  # it drains by itself, and so does the next one
                 if self._seeding is not None:
                     tasks.create_task(self._seeding.run(stop), name="seeding")

@@ -92,9 +92,8 @@ class NodeProcess:
         self.process.kill()
         self.process.communicate()
 
-    def stop(self) -> int:
-        """As an operator does; returns the exit status."""
-        self.process.terminate()
+    def status_at_end(self) -> int:
+        """Wait for the end of it."""
         self.process.communicate(timeout=PATIENCE_S)
         return int(self.process.returncode)
 
@@ -176,11 +175,19 @@ class Origin:
     hashes: list[str]
 
     def ask(self, *command: Any) -> Any:
-        self.process.stdin.write(json.dumps(command) + "\n")
-        self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
+        answer = self._say(*command)
         assert "error" not in answer, answer
         return answer["result"]
+
+    def attempt(self, *command: Any) -> Any:
+        """The same; None when it fails."""
+        return self._say(*command).get("result")
+
+    def _say(self, *command: Any) -> dict[str, Any]:
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return answer
 
 
 @contextmanager

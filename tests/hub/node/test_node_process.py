@@ -218,7 +218,8 @@ def test_after_a_power_cut_it_is_the_same_node_with_the_same_promises(network: N
     assert (node.peer_id, node.multiaddrs, node.gateway, node.health) == before
     [track] = node.state["tracks"]
     assert track["pinned_by"] == [network.order_id]
-    until(lambda: network.origin.ask("pin", node.peer_id) == "held")
+    # Until it is known that the old connection is dead, nobody is there.
+    until(lambda: network.origin.attempt("pin", node.peer_id) == "held")
     until(lambda: node.events("chunk_taken_out"))
     until(lambda: node.share_of(network.origin.track_root) == 1.0)
     status, body = get(f"{node.gateway}/{network.origin.hashes[3]}")
@@ -240,6 +241,8 @@ def connected(node: NodeProcess) -> int:
 
 
 def test_it_drains_and_ends_when_it_is_told_to(network: Network) -> None:
-    assert [node.stop() for node in network.nodes] == [0, 0, 0]
+    for node in network.nodes:
+        node.process.terminate()
+    assert [node.status_at_end() for node in network.nodes] == [0, 0, 0]
     for node in network.nodes:
         assert not node.events("turn_crashed")

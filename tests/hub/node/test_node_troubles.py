@@ -38,8 +38,9 @@ def test_nodes_whose_clocks_are_an_hour_apart_hold_what_was_ordered_and_pass_aud
 def test_two_nodes_with_one_key_say_so_and_the_one_that_stays_is_heard_again(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     with origin_of_a_track(tmp_path, 2) as origin:
-        meeting_place = NodeProcess(tmp_path / "between", (origin.multiaddr,))
-        node = NodeProcess(first, (origin.multiaddr,))
+        soon = {"DIGM_NODE_PRESENCE_SECONDS": "3"}
+        meeting_place = NodeProcess(tmp_path / "between", (origin.multiaddr,), soon)
+        node = NodeProcess(first, (origin.multiaddr,), soon)
         with nodes(meeting_place, node):
 
             def known() -> bool:
@@ -50,11 +51,11 @@ def test_two_nodes_with_one_key_say_so_and_the_one_that_stays_is_heard_again(tmp
             until(node.is_ready)
             (second / "secrets").mkdir(parents=True)
             shutil.copy(first / "secrets" / "node-key", second / "secrets" / "node-key")
-            twin = NodeProcess(second, (origin.multiaddr, meeting_place.multiaddrs[0]))
+            twin = NodeProcess(second, (origin.multiaddr, meeting_place.multiaddrs[0]), soon)
             with nodes(twin):
                 assert twin.peer_id == node.peer_id
                 until(lambda: node.state["ready"]["identity_unique"] is False)
                 assert not node.is_ready()
-                assert node.events("identity_used_twice")
+                until(lambda: node.events("identity_used_twice"))
             until(node.is_ready)
             until(lambda: node.events("identity_unique_again"))

@@ -336,3 +336,24 @@ def test_many_threads_that_put_read_and_evict_leave_an_exact_account(open_node, 
     manifests = sum(path.stat().st_size for path in node.chunks.manifests.iterdir())
     assert node.held_bytes == on_disk + manifests <= quota
     assert open_node(quota).held_bytes == on_disk + manifests
+
+
+def test_a_chunk_that_has_just_come_counts_once_so_a_quota_is_used_to_its_last_byte(open_node, tracks):
+    track = tracks[0]
+    node = open_node(track.bytes)
+    node.add_track(track.document)
+    node.pin(track.root, "order")
+    between = []  # what happens the moment one put lets others have their turn
+
+    class Turn(type(node._turn)):
+        def __exit__(self, *failure):
+            super().__exit__(*failure)
+            if between and node._index.size_held(track.hashes[0]) is not None:
+                between.pop()()
+
+    node._turn = Turn()
+    between.append(lambda: [node.put(name, track.store.read(name)) for name in track.hashes[1:]])
+    node.put(track.hashes[0], track.store.read(track.hashes[0]))
+    assert not between
+    assert node.tracks()[0].is_whole
+    assert node.held_bytes == node.quota_bytes
