@@ -4,6 +4,7 @@ TCP and WebSocket, noise only, yamux only; Kademlia as a server; GossipSub on on
 """
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -269,20 +270,37 @@ class BackboneHost:
             raise Unavailable("peer_unreachable", f"The node does not answer: {error!r:.120}.") from error
 
     async def _keep_in_touch(self) -> None:
-        """While nobody is connected, call the bootstrap nodes; then learn who else there is."""
-        known = 0
+        """Call the bootstrap nodes that are away, oftener while nobody is there; learn who else there is."""
+        known, called_at = 0, -math.inf
         while True:
-            if not self.host.get_connected_peers():
-                for address in self._settings.bootstrap:
-                    try:
-                        await self.connect(address)
-                    except DigmError as error:
-                        log.info("bootstrap_unreachable", code=error.code)
+            connected = {str(peer) for peer in self.host.get_connected_peers()}
+            if not connected or trio.current_time() >= called_at + self._settings.bootstrap_again_s:
+                called_at = trio.current_time()
+                await self._call_bootstrap({*connected, str(self.host.get_id())})
             now = len(self.host.get_connected_peers())
             if now != known and now:
                 known = now
                 await self._try_refresh()
             await trio.sleep(self._settings.bootstrap_every_s)
+
+    async def _call_bootstrap(self, here: set[str]) -> None:
+        """Call those of them who are not here, all at once, each at one of its addresses after the other."""
+        by_node: dict[str, list[str]] = {}
+        for address in self._settings.bootstrap:
+            by_node.setdefault(address.rpartition("/p2p/")[2], []).append(address)
+
+        async def call(addresses: list[str]) -> None:
+            for address in addresses:
+                try:
+                    await self.connect(address)
+                    return
+                except DigmError as error:
+                    log.info("bootstrap_unreachable", code=error.code)
+
+        async with trio.open_nursery() as calls:
+            for name, addresses in by_node.items():
+                if name not in here:
+                    calls.start_soon(call, addresses)
 
     async def _try_refresh(self) -> None:
         try:

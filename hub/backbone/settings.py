@@ -13,7 +13,7 @@ class BackboneSettings:
     Attributes:
         listen: multiaddrs such as `/ip4/0.0.0.0/tcp/4001` and `/ip4/0.0.0.0/tcp/4002/ws`. Port 0: a free one,
             which stays the same when the libp2p side is restarted.
-        bootstrap: multiaddrs with `/p2p/` of nodes to start from; tried again and again while nobody is known.
+        bootstrap: multiaddrs with `/p2p/` of nodes to start from; called again and again while they are away.
         announce: multiaddrs told to others in place of what is listened on (behind a NAT or a proxy).
     """
 
@@ -43,6 +43,7 @@ class BackboneSettings:
     restart_first_s: float = 0.2
     restart_most_s: float = 20.0
     bootstrap_every_s: float = 5.0
+    bootstrap_again_s: float = 15.0  # while others are there
 
     def __post_init__(self) -> None:
         for address in (*self.listen, *self.bootstrap, *self.announce):

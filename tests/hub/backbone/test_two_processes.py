@@ -35,6 +35,21 @@ async def test_a_round_trip_is_measured(tmp_path: Path) -> None:
         assert 0 < (node.peers()[0].latency_ms or 0) < 10_000
 
 
+async def test_a_bootstrap_node_that_was_away_is_called_again_although_others_are_there() -> None:
+    async with backbone() as other, backbone() as first:
+        addresses = (*first.multiaddrs, other.multiaddrs[0])
+        async with backbone(*addresses, bootstrap_every_s=0.1, bootstrap_again_s=0.2) as node:
+
+            def names() -> set[str]:
+                return {peer.peer_id for peer in node.peers()}
+
+            await until(lambda: names() == {first.peer_id, other.peer_id})
+            await first.stop()
+            await until(lambda: names() == {other.peer_id})
+            await first.start()
+            await until(lambda: names() == {first.peer_id, other.peer_id})
+
+
 async def test_what_a_handler_raises_comes_back_as_a_refusal_with_its_code(tmp_path: Path) -> None:
     async with node_process(tmp_path) as other, backbone(other.tcp) as node:
         await until(node.peers)
