@@ -55,7 +55,7 @@ def write_file(assembly: Assembly, store: ChunkStore, temporary: Path, out: Path
     with disk_faults_named(out.parent):
         try:
             with temporary.open("w+b") as file:
-                container = open_container(file, out, _as_written(assembly))
+                container = open_container(file, out, as_written(assembly))
                 for samples in _sound(assembly, store):
                     container.add(samples)
                 container.close()
@@ -90,7 +90,7 @@ def _sound(assembly: Assembly, store: ChunkStore) -> Iterator[list[Sample]]:
     return access_units(assembly.rendition, plaintexts(assembly, store))
 
 
-def _as_written(assembly: Assembly) -> Rendition:
+def as_written(assembly: Assembly) -> Rendition:
     """The rendition as the file has it: of a preview, less than the manifest says."""
     rendition = assembly.rendition
     if assembly.is_whole:

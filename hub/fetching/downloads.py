@@ -127,6 +127,8 @@ class Downloads:
         if not allotment.missing or not self._search.is_settled:
             return None
         index = allotment.hopeless()
+        if not self._sources and self._accounts:
+            index = None  # all have gone: one of them may come back, or others
         if index is None and now - allotment.good_at > self._patience_s:
             index = allotment.missing[0]
         if index is None:

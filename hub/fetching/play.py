@@ -9,7 +9,7 @@ from pathlib import Path
 from digm.manifest import Rendition
 from digm.media import Sample
 from hub.fetching.allotment import wanted_chunks
-from hub.fetching.assembling import Assembly, open_one
+from hub.fetching.assembling import Assembly, as_written, open_one
 from hub.fetching.containers import ContainerWriter, FlacWriter, Maker, choose_renditions
 from hub.fetching.downloads import Downloads
 from hub.fetching.fetch import MOST_SHOWN, FetchJob, granted_chunks
@@ -55,7 +55,7 @@ async def _pieces(
         on_chunk=lambda index: arrived[index].set(),
     )  # fmt: skip
     fetching = asyncio.create_task(downloads.run(), name="downloads")
-    writer = _StreamWriter(rendition)
+    writer = StreamWriter(as_written(assembly))
     try:
         for chunk in assembly.chunks:
             came = asyncio.create_task(arrived[chunk].wait())
@@ -72,7 +72,7 @@ async def _pieces(
         await asyncio.gather(fetching, return_exceptions=True)
 
 
-class _StreamWriter:
+class StreamWriter:
     """The bytes that each chunk adds to a stream that nobody can seek in."""
 
     def __init__(self, rendition: Rendition) -> None:
