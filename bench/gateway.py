@@ -15,10 +15,12 @@ import os
 import random
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,6 +148,15 @@ async def until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
     raise RuntimeError("the server does not listen")
 
 
+def ask_once(place: Place, paths: list[str]) -> None:
+    """Ask for everything, so that all that belongs to the server has started, and its cache is full."""
+    trusting = ssl.create_default_context(cafile=place.pair[0]) if place.with_tls else None
+    for path in paths:
+        url = f"http{'s' if trusting else ''}://127.0.0.1:{place.port}{path}"
+        with urllib.request.urlopen(url, context=trusting, timeout=30) as answer:  # noqa: S310
+            assert len(answer.read()) == CHUNK_BYTES
+
+
 async def measure(
     name: str, version: str, place: Place, names: list[str], seconds: float
 ) -> list[dict[str, Any]]:
@@ -166,8 +177,9 @@ async def measure(
     rows = []
     try:
         await until_listening(place.port, process)
+        await asyncio.to_thread(ask_once, place, paths)
         for size, ranged in CASES:
-            await load(version, place.port, paths, size, 0.3, ranged)  # fill its cache
+            await load(version, place.port, paths, size, 0.3, ranged)
             cpu, began = cpu_s(process.pid), time.perf_counter()
             taken = await load(version, place.port, paths, size, seconds, ranged)
             lasted, cpu = time.perf_counter() - began, cpu_s(process.pid) - cpu

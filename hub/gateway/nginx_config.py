@@ -95,11 +95,11 @@ def _http(front: Front) -> list[str]:
         f"scgi_temp_path {front.folder}/scgi;",
         f"log_format digm '{nginx_log.FORMAT}'; access_log off; server_tokens off;"
         " types {} default_type application/octet-stream;",
-        "sendfile on; tcp_nopush on; tcp_nodelay on; sendfile_max_chunk 512k; output_buffers 2 32k;",
+        "sendfile on; tcp_nodelay on; sendfile_max_chunk 512k; output_buffers 2 32k;",
         # The application's ETag, and its conditions: nginx would make one of time and size.
         "etag off; if_modified_since off; max_ranges 1; merge_slashes off;",
         "disable_symlinks on from=$document_root;",
-        f"client_header_timeout {idle}; keepalive_timeout {idle}; keepalive_requests 10000;",
+        f"client_header_timeout {idle}; keepalive_timeout {idle}; keepalive_requests 100000;",
         f"client_body_timeout {_ms(app.BODY_WITHIN_S)}; send_timeout {_ms(budget.GRACE_S)};",
         "reset_timedout_connection on; lingering_close on; lingering_time 15s; lingering_timeout 2s;",
         f"client_header_buffer_size 1k; large_client_header_buffers 4 {HEAD_BYTES};",
