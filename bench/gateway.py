@@ -104,6 +104,7 @@ def caddy(place: Place) -> list[str]:
 
 SERVERS = {
     "digm": (digm, ("h1", "h1s", "h2", "h3")),
+    "digm-granian": (digm, ("h1", "h1s")),
     "digm-nginx": (digm, ("h1", "h1s", "h2")),
     "granian": (granian, ("h1", "h1s", "h2")),
     "uvicorn": (uvicorn, ("h1", "h1s")),
@@ -114,10 +115,9 @@ STATIC = ("nginx", "caddy")
 
 
 def is_there(name: str) -> bool:
+    name = name.removeprefix("digm-")
     if name in STATIC:
         return shutil.which(name) is not None
-    if name == "digm-nginx":
-        return shutil.which("nginx") is not None
     return name == "digm" or importlib.util.find_spec(name) is not None
 
 
@@ -153,7 +153,7 @@ def ask_once(place: Place, paths: list[str]) -> None:
     trusting = ssl.create_default_context(cafile=place.pair[0]) if place.with_tls else None
     for path in paths:
         url = f"http{'s' if trusting else ''}://127.0.0.1:{place.port}{path}"
-        with urllib.request.urlopen(url, context=trusting, timeout=30) as answer:  # noqa: S310
+        with urllib.request.urlopen(url, context=trusting, timeout=30) as answer:
             assert len(answer.read()) == CHUNK_BYTES
 
 
@@ -165,8 +165,8 @@ async def measure(
         **os.environ, "DIGM_DATA": str(place.data), "DIGM_GATEWAY_PORT": str(place.port),
         "DIGM_LOG_LEVEL": "error",
     }  # fmt: skip
-    if name == "digm-nginx":
-        environment["DIGM_GATEWAY_TCP"] = "nginx"
+    if name.startswith("digm-"):
+        environment["DIGM_GATEWAY_TCP"] = name.removeprefix("digm-")
     if name.startswith("digm") and place.with_tls:
         environment |= dict(zip(("DIGM_GATEWAY_CERT", "DIGM_GATEWAY_KEY"), place.pair, strict=True))
     with (place.work / f"{name}.log").open("ab") as log:
@@ -223,7 +223,7 @@ async def main() -> None:
 
 def _line(row: dict[str, Any]) -> str:
     return (
-        f"{row['server']:10} {row['version']:4} {row['kib']:4} KiB {row['per_s']:9} /s"
+        f"{row['server']:12} {row['version']:4} {row['kib']:4} KiB {row['per_s']:9} /s"
         f"  p99 {row['p99_ms']:7} ms  CPU {row['cpu_us']:7} us a request, {row['cpu_ms_per_mb']} ms per MB"
     )
 

@@ -229,8 +229,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=1, le=64, description="Processes that the gateway runs, each with sockets of its own.")
     ] = 1
     gateway_tcp: Annotated[
-        Literal["hypercorn", "nginx"],
-        Meta(description="What carries the gateway's HTTP/1.1 and 2: hypercorn, or nginx (docs/gateway.md)."),
+        Literal["hypercorn", "granian", "nginx"],
+        Meta(description="What carries the gateway's HTTP/1.1 and 2: hypercorn, granian, nginx."),
     ] = "hypercorn"
     log_level: Annotated[str, Meta(description="debug, info, warning or error.")] = "info"
 

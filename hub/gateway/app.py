@@ -31,7 +31,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 MAX_BODY_BYTES = 16 * 1024 * 1024
 BODY_WITHIN_S = 15.0
 UNCOUNTED_BYTES = 4_096
-PIECE_BYTES = 64 * 1024
+PIECE_BYTES = 32 * 1024
 
 
 class Gateway:
@@ -42,11 +42,18 @@ class Gateway:
         cache_bytes: chunks and documents kept in memory.
         alt_svc: sent with what goes over TLS, to tell of HTTP/3 (RFC 7838).
         shelf: from which a server in front of this one sends chunks when it is told to.
+        in_pieces: give bodies bit by bit to the server, which takes whatever it is given.
     """
 
     def __init__(
-        self, store: ChunkStore, cache_bytes: int, alt_svc: str | None = None, shelf: Shelf | None = None
+        self,
+        store: ChunkStore,
+        cache_bytes: int,
+        alt_svc: str | None = None,
+        shelf: Shelf | None = None,
+        in_pieces: bool = False,
     ) -> None:
+        self._in_pieces = in_pieces
         self._store = store
         self._alt_svc = {"alt-svc": alt_svc} if alt_svc else {}
         self._content = Content(store, cache_bytes, shelf)
@@ -111,6 +118,8 @@ class Gateway:
             async with asyncio.timeout(longest_send_s(len(body))):
                 if scope["http_version"] == "2" and body:
                     await _unless_the_client_goes(_in_pieces(send, body), receive)
+                elif self._in_pieces and body:
+                    await _in_pieces(send, body)
                 else:
                     await send({"type": "http.response.body", "body": body})
         except TimeoutError:

@@ -16,4 +16,5 @@ def application() -> Gateway:
         CallerFault: `bad_setting`.
     """
     settings = load_settings()
-    return Gateway(ChunkStore(settings.data, settings.verify_reads), settings.gateway_cache_bytes)
+    store = ChunkStore(settings.data, settings.verify_reads)
+    return Gateway(store, settings.gateway_cache_bytes, in_pieces=True)

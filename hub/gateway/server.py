@@ -83,6 +83,10 @@ async def serve(
         Unavailable: `nginx_failed`.
     """
     files = certificate_files(settings)  # refused, or made, before anything is bound
+    if settings.gateway_tcp == "granian":
+        from hub.gateway.granian import check_installed
+
+        check_installed()
     if listening is not None:
         is_tls = settings.gateway_cert is not None
         sockets = GatewaySockets(None if is_tls else listening, listening if is_tls else None, None)
@@ -112,12 +116,18 @@ async def _serve_alone(
     forget_late_bodies()
     bound_connections()
     port, tls_port, quic_port = sockets.ports()
-    gateway = Gateway(store, settings.gateway_cache_bytes, alt_svc(settings, quic_port), shelf)
+    is_granian = settings.gateway_tcp == "granian"
+    gateway = Gateway(store, settings.gateway_cache_bytes, alt_svc(settings, quic_port), shelf, is_granian)
     log.info("gateway_listening", host=settings.host, port=port, tls_port=tls_port, quic_port=quic_port)
     quic = await _start_quic(gateway, sockets.quic, files)
-    config = hypercorn_config(sockets, files)
     try:
-        await serve_hypercorn(gateway, config, shutdown_trigger=stop.wait, mode="asgi")  # type: ignore[arg-type]
+        if is_granian:
+            from hub.gateway.granian import serve_granian
+
+            await serve_granian(gateway, sockets, files, stop)
+        else:
+            config = hypercorn_config(sockets, files)
+            await serve_hypercorn(gateway, config, shutdown_trigger=stop.wait, mode="asgi")  # type: ignore[arg-type]
     finally:
         if quic is not None:
             await quic.drain(DRAIN_S)

@@ -2,11 +2,13 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,9 +43,11 @@ class GatewayProcess:
             "DIGM_GATEWAY_TLS_PORT": str(self.tls_port),
             **self.settings,
         }
+        if self.limits:
+            environment["PYTHONPATH"] = self._customized()
         self._log = (self.data / self.log_name).open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", self._start()], env=environment, stdout=self._log, stderr=self._log
+            [sys.executable, "-m", "hub.cli", "gateway"], env=environment, stdout=self._log, stderr=self._log
         )
         try:
             self._wait_until_ready()
@@ -60,18 +64,23 @@ class GatewayProcess:
             self.process.kill()
             self._log.close()
 
-    def _start(self) -> str:
-        lines = ["import importlib, sys"]
+    def _customized(self) -> str:
+        """A folder from which every Python process of the gateway takes our limits, when it starts."""
+        folder = self.data / f"limits-{self.log_name}"
+        folder.mkdir(exist_ok=True)
+        lines = ["import importlib"]
         for name, value in self.limits.items():
             module, _, constant = name.rpartition(".")
             lines.append(f"importlib.import_module({module!r}).{constant} = {value!r}")
-        return "\n".join([*lines, "sys.argv = ['digm', 'gateway']", "from hub.cli import main", "main()"])
+        (folder / "sitecustomize.py").write_text("\n".join(lines))
+        return os.pathsep.join([str(folder), *sys.path[1:]])
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < deadline:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5):
+                    socket.create_connection(("127.0.0.1", self.tls_port)).close()
                     return
             except (urllib.error.URLError, OSError):
                 assert self.process.poll() is None, self.log
@@ -80,7 +89,9 @@ class GatewayProcess:
 
     @property
     def log(self) -> str:
-        return (self.data / self.log_name).read_text()
+        """What it and the programs that it runs have said."""
+        carrier = self.data / "logs" / f"{self.settings.get('DIGM_GATEWAY_TCP')}.log"
+        return (self.data / self.log_name).read_text() + (carrier.read_text() if carrier.exists() else "")
 
     @property
     def certificate(self) -> Path:
@@ -95,23 +106,39 @@ class GatewayProcess:
         below = [pid for pid in _descendants(self.process.pid) if b"hub.gateway.worker" in _command(pid)]
         return below or [self.process.pid]
 
-    def program_pid(self, name: str) -> int:
-        """The first process of a program that the gateway runs."""
-        return next(pid for pid in _descendants(self.process.pid) if name.encode() in _command(pid))
+    def program_pids(self, name: str) -> list[int]:
+        """The first process of each program of that name that the gateway runs."""
+        return [pid for pid in _children(self.process.pid) if name.encode() in _command(pid)]
 
     def resident_bytes(self) -> int:
         """Memory of all its processes."""
         total = 0
         for pid in (self.process.pid, *_descendants(self.process.pid)):
-            status = Path(f"/proc/{pid}/status").read_text()
-            total += int(status.partition("VmRSS:")[2].split()[0]) * 1024
+            with suppress(FileNotFoundError, ProcessLookupError, IndexError):  # ended meanwhile
+                status = Path(f"/proc/{pid}/status").read_text()
+                total += int(status.partition("VmRSS:")[2].split()[0]) * 1024
+        return total
+
+    def open_files(self) -> int:
+        """Descriptors of all its processes, connections among them."""
+        total = 0
+        for pid in (self.process.pid, *_descendants(self.process.pid)):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                total += len(list(Path(f"/proc/{pid}/fd").iterdir()))
         return total
 
 
+def _children(pid: int) -> list[int]:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
 def _descendants(pid: int) -> list[int]:
-    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return [one for child in children for one in (child, *_descendants(child))]
+    return [one for child in _children(pid) for one in (child, *_descendants(child))]
 
 
 def _command(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""

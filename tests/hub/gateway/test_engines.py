@@ -29,7 +29,8 @@ from tests.hub.gateway.http2_client import fetch_all
 from tests.hub.gateway.http3_client import http3
 from tests.hub.house import Published, publish_track
 
-ENGINES = ("hypercorn", "nginx")
+ENGINES = ("hypercorn", "granian", "nginx")
+SPEAK_HTTP_2 = ("hypercorn", "nginx")  # docs/decisions/0018-what-carries-tcp.md
 TWICE = ("first", "again")
 
 
@@ -293,8 +294,8 @@ async def test_answers_about_this_moment_are_not_kept_and_tell_no_version(
 ) -> None:
     for path in ("/healthz", "/readyz", "/metrics", "/nothing"):
         async with session.get(engine.url + path) as answer:
-            # nginx without more modules cannot be kept from its name.
-            assert answer.headers.get("Server") in (None, "nginx" if engine.name == "nginx" else None)
+            # nginx and Granian cannot be kept from their names.
+            assert answer.headers.get("Server") == (None if engine.name == "hypercorn" else engine.name)
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
             assert answer.headers["Cache-Control"] == "no-store"
             assert answer.status == (404 if path == "/nothing" else 200)
@@ -312,7 +313,8 @@ async def curl(engine: Engine, *arguments: str) -> bytes:
 async def test_the_same_bytes_come_over_1_1_and_2_and_3_and_tls_tells_of_3(engine: Engine) -> None:
     name, port = engine.track.chunk(1, 0), engine.process.tls_port
     whole, url = engine.store.read(name), f"https://localhost:{port}/{name}"
-    for version, number in (("--http1.1", b"1.1"), ("--http2", b"2")):
+    number_of_2 = b"2" if engine.name in SPEAK_HTTP_2 else b"1.1"
+    for version, number in (("--http1.1", b"1.1"), ("--http2", number_of_2)):
         assert await curl(engine, version, url) == whole
         assert await curl(engine, version, "-r", "100-199", url) == whole[100:200]
         assert await curl(engine, version, "-o", "/dev/null", "-w", "%{http_version}", url) == number
@@ -324,6 +326,7 @@ async def test_the_same_bytes_come_over_1_1_and_2_and_3_and_tls_tells_of_3(engin
     assert b"alt-svc" not in plain.lower()
 
 
+@pytest.mark.parametrize("engine", SPEAK_HTTP_2, indirect=True)
 async def test_many_streams_on_one_http_2_connection_all_arrive(engine: Engine) -> None:
     names = [engine.track.chunk(rendition, number) for rendition in (0, 1) for number in range(4)] * 12
     tls_port, certificate = engine.process.tls_port, engine.process.certificate
@@ -339,13 +342,17 @@ async def test_many_streams_on_one_http_2_connection_all_arrive(engine: Engine) 
 
 async def test_whatever_dies_is_started_again(engine: Engine, session: aiohttp.ClientSession) -> None:
     names = iter([engine.store.put(random.Random(seed).randbytes(FRAME_BYTES)) for seed in range(20, 40)])
-    victims = [*engine.process.worker_pids()]
-    if engine.name != "hypercorn":
-        victims.append(engine.process.program_pid(engine.name))
+    victims = set(engine.process.worker_pids() + engine.process.program_pids(engine.name))
     for victim in victims:
         os.kill(victim, signal.SIGKILL)
     name = next(names)
+
+    def living() -> set[int]:
+        return set(engine.process.worker_pids() + engine.process.program_pids(engine.name))
+
     async with asyncio.timeout(30):
+        while victims & living() or len(living()) < len(victims):
+            await asyncio.sleep(0.05)
         while True:
             try:
                 async with session.get(f"{engine.url}/{name}") as answer:
