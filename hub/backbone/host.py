@@ -173,6 +173,8 @@ class BackboneHost:
             info = info_from_p2p_addr(Multiaddr(multiaddr))
         except Exception as error:  # the library's parsers raise many kinds
             raise CallerFault("bad_multiaddr", f"{multiaddr:.80} is no address of a node.") from error
+        # After one call in vain the library refuses for a minute to try again, even while the other one starts.
+        self.network.unblock_peer(info.peer_id)
         await self._reach(info)
         await self.dht.add_peer(info.peer_id)
         return str(info.peer_id)

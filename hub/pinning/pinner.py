@@ -183,10 +183,8 @@ class Pinner:
         item, holders = self._of(known), self.desk.holders(order)
         if self._me in holders:
             return self._answer(order, AnswerState.HELD)
-        if not item.is_busy:
-            promised = item.promises.promised(holders, self._now())
-            if len(holders | promised) >= order.desired_replicas:
-                return self._answer(order, AnswerState.DECLINED, Decline.NOT_NEEDED)
+        if not item.is_busy and len(holders | self._promised(item, holders)) >= order.desired_replicas:
+            return self._answer(order, AnswerState.DECLINED, Decline.NOT_NEEDED)
         reason = None if item.is_busy else await self._why_not(order)
         if reason is not None:
             return self._answer(order, AnswerState.DECLINED, reason)
@@ -197,7 +195,7 @@ class Pinner:
     async def _look(self, item: _Pinned, is_mine: bool) -> None:
         order, now_s = item.order, self._now()
         holders, out = self.desk.holders(order), item.promises.out(now_s)
-        promised = item.promises.promised(holders, now_s)
+        promised = self._promised(item, holders)
         candidates = self._candidates(out - holders - {self._me})
         if is_mine:
             await self._keep_holding(item, holders)
@@ -302,6 +300,12 @@ class Pinner:
     def _claimants(self, track_root: bytes) -> list[str]:
         ranked = sorted(self.desk.claims(track_root), key=lambda claim: -claim.share)
         return [peer_id(claim.node) for claim in ranked if claim.node != self._me]
+
+    def _promised(self, item: _Pinned, holders: set[bytes]) -> set[bytes]:
+        """Who is about to hold it. Who accepted and is gone may come back, but is not waited for."""
+        now_s = self._now()
+        present = {said.node for said in self._herald.ledger.present(now_s)}
+        return item.promises.promised(holders, now_s) & present
 
     def _candidates(self, out: set[bytes]) -> list[Candidate]:
         present = self._herald.ledger.present(self._now())

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import secrets
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ from structlog.testing import capture_logs
 from digm.backbone_messages import PIN
 from digm.errors import PeerFault, Unavailable
 from hub.backbone.backbone import Backbone
+from hub.backbone.identity import NodeIdentity
+from hub.backbone.settings import BackboneSettings
 from tests.hub.backbone.nodes import backbone, node_process, until
 from tests.hub.house import publish_track
+from tests.hub.node.processes import free_port
 
 # py-libp2p drops the socket of a dial that is cancelled half way, for the garbage collector to close.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -28,6 +32,20 @@ async def test_a_node_asks_another_over_either_transport(tmp_path: Path, transpo
         await until(node.peers)
         assert node.peers()[0].peer_id == other.peer_id
         assert await ask(node, other.peer_id, b"hello") == b"olleh"
+
+
+async def test_one_that_was_called_before_it_was_there_is_joined_soon_after_it_has_come() -> None:
+    late, address = NodeIdentity(secrets.token_bytes(32)), f"/ip4/127.0.0.1/tcp/{free_port()}"
+    name = f"{address}/p2p/{late.peer_id}"
+    async with backbone(name, bootstrap_every_s=0.2) as node:
+        with pytest.raises(Unavailable):
+            await node.connect(name)
+        other = Backbone(late, BackboneSettings(listen=(address,)))
+        await other.start()
+        try:
+            await until(node.peers)  # the library would refuse to call for longer than this waits
+        finally:
+            await other.stop()
 
 
 async def test_a_round_trip_is_measured(tmp_path: Path) -> None:

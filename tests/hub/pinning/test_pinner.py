@@ -81,6 +81,23 @@ async def test_two_lost_copies_are_made_again_by_two_nodes_and_no_more(swarm, tm
     assert len(after - before) == 2
 
 
+async def test_who_accepted_and_went_away_is_not_waited_for(swarm, tmp_path):
+    track, _ = await started(swarm, tmp_path / "artist", nodes=6, replicas=3)
+    origin = named(swarm, "origin")
+    origin.may_give.clear()
+    await swarm.run(30)
+    promised = origin.pinner.progress()[0].promised
+    gone = {name for name in (f"node {number}" for number in range(6)) if named(swarm, name).key in promised}
+    assert len(gone) == 3
+    for name in gone:
+        named(swarm, name).is_up = False
+        await named(swarm, name).pinner.stop()
+    origin.may_give.set()
+    await swarm.run(180 + 120)
+    assert len(swarm.holders(track)) == 3
+    assert not swarm.holders(track) & gone
+
+
 async def test_a_restart_moves_nothing_and_the_node_goes_on_with_what_it_had(swarm, tmp_path):
     track, _ = await started(swarm, tmp_path / "artist", nodes=6, replicas=3)
     await swarm.run(120)
