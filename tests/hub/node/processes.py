@@ -137,9 +137,9 @@ def end(node: NodeProcess) -> None:
 
 
 @contextmanager
-def hub_process(data: Path, port: int, **settings: str) -> Iterator[str]:
+def hub_process(data: Path, port: int, host: str = "127.0.0.1", **settings: str) -> Iterator[str]:
     """A `digm hub`; yields its URL."""
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://{host}:{port}"
     environ = {**os.environ, "DIGM_DATA": str(data), "DIGM_PORT": str(port), **settings}
     with data.with_suffix(".log").open("ab") as log:
         process = subprocess.Popen([sys.executable, "-m", "hub.cli", "hub"], env=environ, stderr=log)
