@@ -12,8 +12,10 @@ from pathlib import Path
 import aiohttp
 import structlog
 
+from digm.errors import CallerFault
 from hub.backbone.identity import NodeIdentity
-from hub.config import Settings
+from hub.config import HIGHEST_PORT, Settings
+from hub.gateway.sockets import bind
 from hub.node.ports import KeptPorts
 from hub.supervision import Child
 
@@ -22,6 +24,7 @@ NAMES = ("Allegro", "Andante", "Adagio", "Largo", "Presto", "Vivace", "Moderato"
 NETWORK = "this machine"
 UP_WITHIN_S = 60.0
 POLL_S = 0.2
+PORTS_FROM = 10  # the hub's port and this: its place in the backbone; behind it the nodes'
 # What an operator says to all nodes; everything else that the hub is told is not meant for them.
 _PASSED_ON = ("DIGM_NODE_", "DIGM_AUDIT_", "DIGM_ICE_", "DIGM_STUN_", "DIGM_UPLOAD_", "DIGM_LOG_")
 # On one machine nobody need be patient: copies are made, losses noticed and audits held within a minute.
@@ -40,7 +43,7 @@ class Neighbours:
     def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
         self._settings, self._environment = settings, environment
         self._places = [settings.data / "nodes" / str(number + 1) for number in range(settings.nodes)]
-        self._ports = [self._port(place) for place in self._places]
+        self._ports = [self._port(place, number + 1) for number, place in enumerate(self._places)]
         self._listen = self._hub_listens() if self._places else settings.backbone_listen
         self.children = [self._child(number) for number in range(settings.nodes)]
 
@@ -58,28 +61,36 @@ class Neighbours:
 
     async def until_up(self, number: int) -> bool:
         """Wait until a node answers; False: it does not."""
+        name = (await asyncio.to_thread(NodeIdentity.load, self._places[number])).peer_id
         timeout = aiohttp.ClientTimeout(total=2)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(UP_WITHIN_S), aiohttp.ClientSession(timeout=timeout) as session:
                 while True:
-                    with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                        url = f"http://127.0.0.1:{self._ports[number]}/readyz"
-                        async with session.get(url) as answer:
-                            if answer.status == 200:
-                                return True
+                    # By its name: somebody else may answer at its port.
+                    with contextlib.suppress(
+                        aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError
+                    ):
+                        async with session.get(f"http://127.0.0.1:{self._ports[number]}/api/node") as answer:
+                            said = await answer.json()
+                        if said["peer_id"] == name and all(said["ready"].values()):
+                            return True
                     await asyncio.sleep(POLL_S)
         log.warning("node_not_up", log=str(self.children[number].log_path))
         return False
 
-    def _port(self, place: Path) -> int:
+    def _port(self, place: Path, number: int) -> int:
+        """Behind the hub's where it is free: one that the system chose may be taken by a call meanwhile."""
         place.mkdir(parents=True, exist_ok=True)
+        wanted = self._settings.port + PORTS_FROM + number
+        if wanted <= HIGHEST_PORT and _is_free(wanted):
+            return wanted
         return KeptPorts(place).port("health", "127.0.0.1", 0)
 
     def _hub_listens(self) -> tuple[str, ...]:
         """The hub's multiaddrs: what the operator said, or this machine alone."""
         if self._settings.backbone_listen:
             return self._settings.backbone_listen
-        port = KeptPorts(self._settings.data).port("backbone", "127.0.0.1", 0)
+        port = self._port(self._settings.data, 0)
         return (f"/ip4/127.0.0.1/tcp/{port}",)
 
     def _child(self, number: int) -> Child:
@@ -106,3 +117,11 @@ class Neighbours:
         }
         logs = settings.data / "logs"
         return Child("node", logs, environment, log_name=f"node-{number + 1}", is_patient=True)
+
+
+def _is_free(port: int) -> bool:
+    try:
+        bind("127.0.0.1", port).close()
+    except CallerFault:
+        return False
+    return True

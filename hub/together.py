@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import aiohttp
+import structlog
 
 from digm.errors import CallerFault, Unavailable
 from hub.config import FOLLOWERS, Settings, variable_of
@@ -17,8 +18,10 @@ from hub.pages.static import StaticFiles
 from hub.relay.wanted import own_turn_urls, relay_is_wanted
 from hub.supervision import Child, check_writable, stop_all
 
+log = structlog.get_logger()
 PROCESSES = ("hub", "gateway", "seed", "artist")
 RELAY = "relay"
+UNPINNED = "demo-unpinned"  # the demo's track roots, until the nodes were asked to keep them
 HEALTHY_WITHIN_S = 60.0
 READY_WITHIN_S = 60.0
 POLL_S = 0.1
@@ -57,7 +60,7 @@ async def serve(settings: Settings, environment: Mapping[str, str], stop: asynci
         logs = settings.data / "logs"
         names = (*PROCESSES, RELAY) if wants_relay else PROCESSES
         children = [Child(name, logs, child_environment) for name in names]
-        helpers = [Child(name, logs, child_environment) for name in ("demo", "publish")]
+        helpers = [Child(name, logs, child_environment) for name in ("demo", "publish", "pin")]
         try:
             await _run(settings, children, helpers, neighbours, stop)
         finally:
@@ -97,7 +100,8 @@ async def _run(
         raise _StoppedError
 
     async def open_the_doors() -> None:
-        await _make_ready(settings, *helpers)
+        demo, publish, pin = helpers
+        await _make_ready(settings, demo, publish)
         is_up.set()
         print(f"Listen at http://localhost:{settings.port}/", flush=True)
         up = 0
@@ -106,6 +110,7 @@ async def _run(
             # One after the other: somebody may have pressed play just now.
             up += await neighbours.until_up(number)
         if up:
+            await _pin_demo(settings.data / UNPINNED, pin, up)
             print(f"{_nodes(up)} at http://localhost:{settings.port}/operator", flush=True)
 
     print(f"Starting DIGM; its data and logs are in {settings.data}", flush=True)
@@ -149,6 +154,9 @@ async def _make_ready(settings: Settings, demo: Child, publish: Child) -> None:
             is_empty = not (await answer.json())["tracks"]
         if is_empty:
             await _publish_demo(settings.data / "demo", demo, publish)
+            async with session.get("/api/tracks") as answer:
+                roots = [track["track_root"] for track in (await answer.json())["tracks"]]
+            (settings.data / UNPINNED).write_text("\n".join(roots))
         await _wait_for(session, "/readyz", READY_WITHIN_S, artist_ready_url)
 
 
@@ -160,6 +168,17 @@ async def _publish_demo(folder: Path, demo: Child, publish: Child) -> None:
                 raise Unavailable("demo_failed", f"The demo music was not published: {child.last_words()}")
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+async def _pin_demo(unpinned: Path, pin: Child, replicas: int) -> None:
+    """Have the demo music kept by the nodes, once; what its listener publishes is theirs to pin."""
+    if not unpinned.exists():
+        return
+    roots = unpinned.read_text().split()
+    if roots and await pin.run("--replicas", str(replicas), *roots) != 0:
+        log.warning("demo_not_pinned", log=str(pin.log_path))
+        return
+    unpinned.unlink()
 
 
 async def _wait_for(

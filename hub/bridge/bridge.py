@@ -45,7 +45,7 @@ class Bridge:
         self._services = services
         self.member: Member | None = None
         if settings.backbone_listen:
-            # Imported here: libp2p takes a second, and a hub without the backbone does not need it.
+            # Imported here: a hub without the backbone does not need it.
             from hub.bridge import member
 
             self.member = member.Member(services, self.directory, relays)

@@ -6,6 +6,8 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -13,7 +15,6 @@ from digm.audits import AuditScore
 from digm.backbone_messages import MANIFEST
 from digm.errors import CallerFault, DigmError, Unavailable
 from digm.ids import from_hex, to_hex
-from hub.backbone.backbone import Backbone
 from hub.backbone.identity import NodeIdentity
 from hub.backbone.model import PeerAddress
 from hub.backbone.settings import BackboneSettings
@@ -29,6 +30,9 @@ from hub.pinning.records import Records
 from hub.seeding.chunk_cache import ChunkCache
 from hub.seeding.held_tracks import SeedTrack
 from hub.services import Services
+
+if TYPE_CHECKING:
+    from hub.backbone.backbone import Backbone
 
 log = structlog.get_logger()
 CACHE_BYTES = 16 * 1024 * 1024
@@ -132,6 +136,8 @@ class Member:
         records = await asyncio.to_thread(Records, data)
         stack.push_async_callback(asyncio.to_thread, records.close)
         identity = await asyncio.to_thread(NodeIdentity.load, data)
+        # libp2p takes a second or more to import: listeners need not wait for it.
+        await asyncio.to_thread(import_module, "hub.backbone.backbone")
         backbone = self._backbone(identity)
         herald = self._herald(backbone, identity)
         auditor = Auditor(backbone, identity, self._published, herald, records)
@@ -152,7 +158,9 @@ class Member:
         await backbone.start()
         return _Parts(backbone, herald, orders, auditor, index)
 
-    def _backbone(self, identity: NodeIdentity) -> Backbone:
+    def _backbone(self, identity: NodeIdentity) -> "Backbone":
+        from hub.backbone.backbone import Backbone
+
         settings = self._services.settings
         limits = BackboneSettings(listen=settings.backbone_listen, bootstrap=settings.backbone_bootstrap)
         backbone = Backbone(identity, limits)
@@ -163,7 +171,7 @@ class Member:
         )  # fmt: skip
         return backbone
 
-    def _herald(self, backbone: Backbone, identity: NodeIdentity) -> Herald:
+    def _herald(self, backbone: "Backbone", identity: NodeIdentity) -> Herald:
         settings = self._services.settings
         signal_url = f"ws{settings.public_url.removeprefix('http')}/signal" if settings.public_url else None
         names = HeraldSettings(settings.operator, settings.network, settings.gateway_url, signal_url)
@@ -176,7 +184,7 @@ class Member:
     async def _manifest(self, _peer: str, track_root: bytes) -> bytes:
         return await asyncio.to_thread(self._services.store.manifest, to_hex(track_root))
 
-    async def _note_latencies(self, backbone: Backbone) -> None:
+    async def _note_latencies(self, backbone: "Backbone") -> None:
         while True:
             for peer in backbone.peers():
                 if peer.latency_ms is not None:
@@ -216,7 +224,7 @@ class Member:
 class _Parts:
     """What works together while the hub is in the network."""
 
-    backbone: Backbone
+    backbone: "Backbone"
     herald: Herald
     orders: HubOrders
     auditor: Auditor
