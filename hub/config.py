@@ -81,6 +81,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(description="In which network it stands, such as an AS number; copies are spread over them, too."),
     ] = "unknown"
+    backbone_announce: Annotated[
+        tuple[str, ...],
+        Meta(description="Multiaddrs that nodes are told in place of those listened on, such as behind a NAT."),
+    ] = ()
     node_allow: Annotated[
         tuple[str, ...],
         Meta(description="Networks in which nodes' gateways are asked although they are not public."),

@@ -53,6 +53,7 @@ from hub.backbone.model import PeerAddress, PeerInfo
 from hub.backbone.providers import find_providers, provide
 from hub.backbone.settings import BackboneSettings
 from hub.backbone.streams import FrameStream, peer_of, reset
+from hub.backbone.told import told_addresses
 
 log = structlog.get_logger()
 Verdict = Callable[[str, bytes], Awaitable[bool]]
@@ -93,7 +94,7 @@ class BackboneHost:
             sec_opt={TProtocol(NOISE): noise},
             muxer_opt={TProtocol(YAMUX): Yamux},
             listen_addrs=[Multiaddr(address) for address in settings.listen],
-            announce_addrs=[Multiaddr(address) for address in settings.announce] or None,
+            announce_addrs=[Multiaddr(address) for address in told_addresses(settings)] or None,
             negotiate_timeout=int(settings.negotiate_timeout_s),
             connection_config=_connections(settings),
             resource_manager=_resources(),

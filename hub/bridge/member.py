@@ -162,7 +162,11 @@ class Member:
         from hub.backbone.backbone import Backbone
 
         settings = self._services.settings
-        limits = BackboneSettings(listen=settings.backbone_listen, bootstrap=settings.backbone_bootstrap)
+        limits = BackboneSettings(
+            listen=settings.backbone_listen,
+            bootstrap=settings.backbone_bootstrap,
+            announce=settings.backbone_announce,
+        )
         backbone = Backbone(identity, limits)
         backbone.share(self._find, self._cache.read)
         backbone.serve(

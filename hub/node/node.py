@@ -92,8 +92,14 @@ class Node:
         records = Records(settings.data)
         stack.callback(records.close)
         identity = NodeIdentity.load(settings.data)
-        listen, bootstrap = settings.backbone_listen, settings.backbone_bootstrap
-        self._backbone = Backbone(identity, BackboneSettings(listen=listen, bootstrap=bootstrap))
+        self._backbone = Backbone(
+            identity,
+            BackboneSettings(
+                listen=settings.backbone_listen,
+                bootstrap=settings.backbone_bootstrap,
+                announce=settings.backbone_announce,
+            ),
+        )
         self._network = network = NodeNetwork(self._backbone)
         self._library = NodeLibrary(self._store)
         self._holdings: tuple[int, Mapping[bytes, Holding]] = (-1, {})
