@@ -5,7 +5,7 @@
  */
 import { obey } from './process.mjs'
 import { Stranger } from './stranger.mjs'
-import { serveChunks } from './streams.mjs'
+import { ANNOUNCEMENT, serve, serveChunks } from './streams.mjs'
 
 const OUTSIDE = '--outside-the-mesh'
 const NO_MESH = { D: 0, Dlo: 0, Dhi: 0, Dout: 0, Dscore: 0 }
@@ -14,5 +14,6 @@ const words = process.argv.slice(2)
 await obey(words.filter(word => word !== OUTSIDE), words.includes(OUTSIDE) ? NO_MESH : {}, async (node, key) => {
   const stranger = new Stranger(node, key)
   await serveChunks(node, stranger.held)
+  await serve(node, ANNOUNCEMENT, root => stranger.announced.get(root), 'announcement_not_here')
   return stranger
 })

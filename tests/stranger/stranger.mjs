@@ -11,6 +11,7 @@ export class Stranger {
   ids = []
   leftMesh = new Set()
   held = new Map()
+  announced = new Map()
   instance = toHex(crypto.getRandomValues(new Uint8Array(16)))
 
   constructor (node, key) {
@@ -57,6 +58,7 @@ export class Stranger {
       held: manifest.renditions.map(({ id, hashes }) => ({ rendition: id, chunks: hashes.length, bitfield: 'all' })),
       multiaddrs: this.node.getMultiaddrs().map(String)
     })
+    this.announced.set(root, document)
     const { recipients } = await this.node.services.pubsub.publish(TOPIC, document)
     return recipients.length
   }

@@ -1,12 +1,15 @@
 /** DIGM's streams on a libp2p node: one frame there and back, and chunks. */
 import { lpStream } from '@libp2p/utils'
-import { fromHex, hashOf, toHex } from './bytes.mjs'
+import { fromHex, hashOf, joined, toHex } from './bytes.mjs'
 import { MOST_MANIFEST_BYTES } from './documents.mjs'
 import { MOST_MESSAGE_BYTES, data, hello, readAnswer, readHello, readRequest, reject, request } from './session.mjs'
 
 export const MANIFEST = '/digm/manifest/1.0.0'
 export const PEER = '/digm/peer/1.0.0'
+export const ANNOUNCEMENT = '/digm/announcement/1.0.0'
 const REFUSALS = ['ok', 'not_here', 'refused', 'busy', 'failed']
+const OK = 0
+const NOT_HERE = 1
 const NOT_HELD = 2
 const MOST_OUTSTANDING = 4
 const PATIENCE_MS = 20_000
@@ -22,6 +25,24 @@ export async function ask (node, peer, protocol, question, mostBytes) {
   } finally {
     await stream.close().catch(() => {})
   }
+}
+
+/**
+ * Answer requests of 32 bytes, an id: `find` gives the bytes, or null for what is not here.
+ * @param {(id: string) => Uint8Array | null} find
+ * @param {string} absent the code to refuse with
+ */
+export async function serve (node, protocol, find, absent) {
+  await node.handle(protocol, async stream => {
+    try {
+      const frames = lpStream(stream, { maxDataLength: 32 })
+      const answer = find(toHex((await frames.read()).subarray()))
+      await frames.write(answer == null ? refusal(NOT_HERE, absent) : joined(Uint8Array.of(OK), answer))
+      await stream.close()
+    } catch (error) {
+      stream.abort(error)
+    }
+  })
 }
 
 /** The bytes of a track's manifest; not checked. @param {string} root */
@@ -95,8 +116,8 @@ export async function serveChunks (node, tracks) {
 async function give (frames, tracks) {
   const root = (await frames.read()).subarray()
   const track = tracks.get(toHex(root))
-  if (track == null) return frames.write(refusal(1, 'track_not_held'))
-  await frames.write(Uint8Array.of(0))
+  if (track == null) return frames.write(refusal(NOT_HERE, 'track_not_held'))
+  await frames.write(Uint8Array.of(OK))
   await frames.write(hello(root, track.renditions.map(({ id, chunks }) => ({ id, count: chunks.length })), true))
   readHello((await frames.read()).subarray())
   while (true) {
@@ -109,7 +130,7 @@ async function give (frames, tracks) {
 }
 
 function bodyOf (answer) {
-  if (answer[0] === 0) return answer.subarray(1)
+  if (answer[0] === OK) return answer.subarray(1)
   throw new Error(`${REFUSALS[answer[0]] ?? 'unknown status'}: ${new TextDecoder().decode(answer.subarray(1))}`)
 }
 
