@@ -237,8 +237,7 @@ async def test_readers_over_http_1_that_take_nothing_are_dropped(
             # More than the kernel takes off our hands.
             sock.send(f"GET /{name} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 16)
             stalled.append(sock)
-        await assert_serves(server, track[1].chunk(0, 0))
-        assert server.open_files() > open_before + 80
+        await assert_serves(server, track[1].chunk(0, 0))  # on a connection that was accepted after them
         await until_given_up(server, open_before)
     for sock in stalled:
         sock.close()
