@@ -31,11 +31,7 @@ from tests.hub.backbone.nodes import NodeProcess, backbone, node_process, until
 from tests.hub.house import Published, publish_track
 from tests.stranger.strangers import OUTSIDE_THE_MESH, bundle, install, stranger
 
-# py-libp2p drops the socket of a dial that is cancelled half way, for the garbage collector to close.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @dataclass

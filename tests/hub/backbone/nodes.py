@@ -1,20 +1,20 @@
 """Real nodes for tests: one in a process of its own, one here."""
 
 import asyncio
-import gc
 import json
 import secrets
 import sys
-import warnings
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from digm.errors import DigmError
 from hub.backbone.backbone import Backbone
 from hub.backbone.identity import NodeIdentity
 from hub.backbone.settings import BackboneSettings
+from tests.conftest import sweep
 
 ROOT = Path(__file__).parents[3]
 PATIENCE_S = 30.0
@@ -100,10 +100,11 @@ async def backbone(
     try:
         yield node
     finally:
+        for peer in node.peers():  # py-libp2p does not hang up when it ends, only when its process does
+            with suppress(DigmError):
+                await node.disconnect(peer.peer_id)
         await node.stop()
-        with warnings.catch_warnings():  # sockets that the library left to the garbage collector: now
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
+        sweep()
 
 
 async def until(is_so: Callable[[], Any]) -> None:

@@ -3,9 +3,11 @@
 import asyncio
 import hashlib
 import secrets
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from structlog.testing import capture_logs
 
 from digm.backbone_messages import PIN
@@ -13,13 +15,26 @@ from digm.errors import PeerFault, Unavailable
 from hub.backbone.backbone import Backbone
 from hub.backbone.identity import NodeIdentity
 from hub.backbone.settings import BackboneSettings
-from tests.hub.backbone.nodes import backbone, node_process, until
-from tests.hub.house import publish_track
+from tests.hub.backbone.nodes import NodeProcess, backbone, node_process, until
+from tests.hub.house import Published, publish_track
 from tests.hub.node.processes import free_port
 
-# py-libp2p drops the socket of a dial that is cancelled half way, for the garbage collector to close.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 KEY = hashlib.sha256(b"a track").digest()
+
+
+@pytest.fixture(scope="module")
+def track(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Published]:
+    """A data folder with a track in it."""
+    data = tmp_path_factory.mktemp("holder")
+    return data, publish_track(data)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def other(track: tuple[Path, Published]) -> AsyncIterator[NodeProcess]:
+    """A node that holds a track, for the tests that leave it as it is."""
+    async with node_process(track[0]) as node:
+        yield node
 
 
 async def ask(node: Backbone, peer: str, request: bytes) -> bytes:
@@ -27,8 +42,8 @@ async def ask(node: Backbone, peer: str, request: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("transport", [0, 1], ids=["tcp", "websocket"])
-async def test_a_node_asks_another_over_either_transport(tmp_path: Path, transport: int) -> None:
-    async with node_process(tmp_path) as other, backbone(other.multiaddrs[transport]) as node:
+async def test_a_node_asks_another_over_either_transport(other: NodeProcess, transport: int) -> None:
+    async with backbone(other.multiaddrs[transport]) as node:
         await until(node.peers)
         assert node.peers()[0].peer_id == other.peer_id
         assert await ask(node, other.peer_id, b"hello") == b"olleh"
@@ -48,8 +63,8 @@ async def test_one_that_was_called_before_it_was_there_is_joined_soon_after_it_h
             await other.stop()
 
 
-async def test_a_round_trip_is_measured(tmp_path: Path) -> None:
-    async with node_process(tmp_path) as other, backbone(other.tcp) as node:
+async def test_a_round_trip_is_measured(other: NodeProcess) -> None:
+    async with backbone(other.tcp) as node:
         await until(lambda: [peer for peer in node.peers() if peer.latency_ms])
         assert 0 < (node.peers()[0].latency_ms or 0) < 10_000
 
@@ -72,8 +87,8 @@ async def test_a_bootstrap_node_that_was_away_is_called_again_although_others_ar
             await until(lambda: names() == {first.peer_id, other.peer_id})
 
 
-async def test_what_a_handler_raises_comes_back_as_a_refusal_with_its_code(tmp_path: Path) -> None:
-    async with node_process(tmp_path) as other, backbone(other.tcp) as node:
+async def test_what_a_handler_raises_comes_back_as_a_refusal_with_its_code(other: NodeProcess) -> None:
+    async with backbone(other.tcp) as node:
         await until(node.peers)
         with pytest.raises(Unavailable) as failed:
             await ask(node, other.peer_id, b"fail")
@@ -84,16 +99,16 @@ async def test_what_a_handler_raises_comes_back_as_a_refusal_with_its_code(tmp_p
         assert await ask(node, other.peer_id, b"still there?") == b"?ereht llits"
 
 
-async def test_an_answer_that_is_too_long_is_refused_by_its_length(tmp_path: Path) -> None:
-    async with node_process(tmp_path) as other, backbone(other.tcp) as node:
+async def test_an_answer_that_is_too_long_is_refused_by_its_length(other: NodeProcess) -> None:
+    async with backbone(other.tcp) as node:
         await until(node.peers)
         with pytest.raises(PeerFault) as fault:
             await node.request(other.peer_id, PIN.name, bytes(100), timeout_s=10.0, most_bytes=99)
         assert fault.value.code == "frame_too_large"
 
 
-async def test_every_gossip_message_of_a_burst_arrives_and_lies_do_not(tmp_path: Path) -> None:
-    async with node_process(tmp_path) as other, backbone(other.tcp) as node:
+async def test_every_gossip_message_of_a_burst_arrives_and_lies_do_not(other: NodeProcess) -> None:
+    async with backbone(other.tcp) as node:
         await until(node.peers)
         await node.publish(b"first")
         await until(lambda: heard(other, "first"))
@@ -107,8 +122,8 @@ async def test_every_gossip_message_of_a_burst_arrives_and_lies_do_not(tmp_path:
         assert sorted(status["heard"]) == sorted(["first", *burst, "last"])
 
 
-async def heard(node: "object", message: str) -> bool:
-    return message in (await node.ask("status"))["heard"]  # type: ignore[attr-defined]
+async def heard(node: NodeProcess, message: str) -> bool:
+    return message in (await node.ask("status"))["heard"]
 
 
 async def test_gossip_reaches_a_node_that_knows_only_the_one_in_the_middle(tmp_path: Path) -> None:
@@ -148,22 +163,21 @@ async def test_a_provider_is_found_once_alive_and_never_oneself(tmp_path: Path) 
         assert await node.find_providers(KEY) == []
 
 
-async def test_a_chunk_comes_from_another_process_byte_for_byte(tmp_path: Path) -> None:
-    published = publish_track(tmp_path)
-    rendition = published.manifest.renditions[0]
-    async with node_process(tmp_path) as other, backbone(other.tcp) as node:
+async def test_a_chunk_comes_from_another_process_byte_for_byte(
+    other: NodeProcess, track: tuple[Path, Published]
+) -> None:
+    manifest = track[1].manifest
+    rendition = manifest.renditions[0]
+    async with backbone(other.tcp) as node:
         await until(node.peers)
         for number, name in enumerate(rendition.chunk_hashes):
             size = rendition.chunk_bytes(number)
-            chunk = await node.fetch_chunk(
-                other.peer_id, published.manifest.track_root, rendition.id, number, size
-            )
+            chunk = await node.fetch_chunk(other.peer_id, manifest.track_root, rendition.id, number, size)
             assert hashlib.sha256(chunk).digest() == name
 
 
-async def test_who_does_not_hold_a_track_says_so(tmp_path: Path) -> None:
-    publish_track(tmp_path)
-    async with node_process(tmp_path) as other, backbone(other.tcp) as node:
+async def test_who_does_not_hold_a_track_says_so(other: NodeProcess) -> None:
+    async with backbone(other.tcp) as node:
         await until(node.peers)
         with pytest.raises(Unavailable) as refusal:
             await node.fetch_chunk(other.peer_id, KEY, 0, 0, 65_536)

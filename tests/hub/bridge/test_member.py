@@ -1,10 +1,7 @@
 """The hub in the backbone, with other nodes that are real: one here, one in a process of its own."""
 
-import gc
 import hashlib
 import time
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +20,7 @@ from tests.hub.bridge.test_directory import TRACK, said
 from tests.hub.bridge.test_sources import ask
 from tests.hub.house import hub_over, publish_track
 
-# py-libp2p drops the socket of a dial that is cancelled half way, for the garbage collector to close.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 HERE = ("/ip4/127.0.0.1/tcp/0",)
-
-
-@pytest.fixture(autouse=True)
-def swept() -> Iterator[None]:
-    """What py-libp2p left to the garbage collector goes with the test that left it."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture(autouse=True)

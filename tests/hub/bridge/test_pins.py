@@ -32,8 +32,6 @@ from tests.hub.backbone.nodes import backbone, until
 from tests.hub.house import Published, hub_over, publish_track
 from tests.hub.pinning.test_on_libp2p import RealNode, real_node
 
-# py-libp2p drops the socket of a dial that is cancelled half way, for the garbage collector to close.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 HERE = ("/ip4/127.0.0.1/tcp/0",)
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "fresh-index.schema.json").read_text("utf-8"))
 

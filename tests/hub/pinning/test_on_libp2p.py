@@ -1,9 +1,7 @@
 """The same parts on real backbones: an order goes round, chunks are fetched, copies are proven, over libp2p."""
 
 import asyncio
-import gc
 import time
-import warnings
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -83,13 +81,6 @@ async def real_node(stack: AsyncExitStack, data: Path, is_taking: bool, *bootstr
 
 
 async def test_an_order_is_pinned_and_proven_over_libp2p(tmp_path):
-    await pin_and_audit(tmp_path)
-    with warnings.catch_warnings():  # sockets that the library left to the garbage collector: now
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
-
-
-async def pin_and_audit(tmp_path):
     async with AsyncExitStack() as stack:
         origin = await real_node(stack, tmp_path / "origin", False)
         first = origin.backbone.multiaddrs[0]

@@ -183,9 +183,10 @@ def test_it_answers_stun(relay: Relay) -> None:
 
 
 TRANSPORTS = {"udp": [], "tcp": ["-t"], "tls": ["-t", "-S"]}
+WAYS = ("channels", "indications")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def echo() -> Iterator[int]:
     """A peer that sends back what it gets; its port."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
@@ -204,20 +205,37 @@ def echo() -> Iterator[int]:
         thread.join()
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize("way", ["channels", "indications"])
-def test_coturns_own_client_gets_all_its_messages_back(
-    engine: str, relay: Relay, echo: int, transport: str, way: str
-) -> None:
-    if (engine, transport) == ("coturn", "tls"):
-        pytest.skip("this client waits for ever when two TLS records of its own server arrive together")
-    username, password = relay.credentials()
+def coturns_client(relay: Relay, echo: int, transport: str, way: str) -> "subprocess.Popen[str]":
+    username, password = relay.credentials(f"{transport}-{way}")
     port = relay.tls_port if transport == "tls" else relay.port
     command = ["turnutils_uclient", *TRANSPORTS[transport], "-c", "-n", "20", "-z", "5"]
     command += ["-u", username, "-w", password, *(["-s"] if way == "indications" else [])]
     command += ["-e", "127.0.0.1", "-r", str(echo), "-p", str(port), "127.0.0.1"]
-    done = subprocess.run(command, capture_output=True, timeout=60, check=False, text=True)
-    output = done.stdout + done.stderr
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+Clients = dict[tuple[str, str], "subprocess.Popen[str]"]
+
+
+@pytest.fixture(scope="module")
+def coturns_clients(engine: str, relay: Relay, echo: int) -> Iterator[Clients]:
+    """By transport and way; all at the same time, for each spends most of its time waiting."""
+    transports = [name for name in TRANSPORTS if (engine, name) != ("coturn", "tls")]
+    clients = {(name, way): coturns_client(relay, echo, name, way) for name in transports for way in WAYS}
+    yield clients
+    for client in clients.values():
+        client.kill()
+        client.communicate()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("way", WAYS)
+def test_coturns_own_client_gets_all_its_messages_back(
+    coturns_clients: Clients, transport: str, way: str
+) -> None:
+    if (transport, way) not in coturns_clients:
+        pytest.skip("this client waits for ever when two TLS records of its own server arrive together")
+    output, _ = coturns_clients[transport, way].communicate(timeout=60)
     assert "tot_send_msgs=20, tot_recv_msgs=20" in output, output
     assert "Total lost packets 0 (0.000000%)" in output, output
 
