@@ -28,7 +28,7 @@ from hub.fetching.allotment import Wanted, wanted_chunks
 from hub.fetching.assembling import Assembly, write_file
 from hub.fetching.containers import choose_rendition, choose_renditions
 from hub.fetching.downloads import Downloads
-from hub.fetching.grants import join_swarm, obtain_grant
+from hub.fetching.grants import join_swarm, obtain_access
 from hub.fetching.ledger import Ledger, Problem, SourceReport
 from hub.fetching.search import Search, searching
 from hub.fetching.sources import GatewaySource
@@ -134,14 +134,12 @@ class Fetch:
         with _only_one(folder):
             async with searching(job.target, self._ledger, job.via) as search:
                 self._watch(0, 0, "Looking for the track")
-                manifest, document = await search.manifest(job.artist)
-                self._know(manifest, document)
                 store = ChunkStore(folder)
                 if job.raw is not None:
-                    await self._fetch_raw(search, manifest, document, store)
+                    await self._fetch_raw(search, store)
                 else:
                     assert job.out is not None
-                    await self._fetch_file(search, manifest, store, job.out)
+                    await self._fetch_file(search, store, job.out)
         return self.report()
 
     def _know(self, manifest: Manifest, document: bytes) -> None:
@@ -155,7 +153,9 @@ class Fetch:
 
     # -- to a folder
 
-    async def _fetch_raw(self, search: Search, manifest: Manifest, document: bytes, store: ChunkStore) -> None:
+    async def _fetch_raw(self, search: Search, store: ChunkStore) -> None:
+        manifest, document = await search.manifest(self._job.artist)
+        self._know(manifest, document)
         renditions = choose_renditions(manifest, self._job.rendition)
         wanted = wanted_chunks(manifest, [it.id for it in renditions])
         join_swarm(search, manifest)
@@ -169,9 +169,10 @@ class Fetch:
 
     # -- to a file
 
-    async def _fetch_file(self, search: Search, manifest: Manifest, store: ChunkStore, out: Path) -> None:
+    async def _fetch_file(self, search: Search, store: ChunkStore, out: Path) -> None:
+        manifest, document, grant = await obtain_access(search, self._job.artist, self._job.track_key)
+        self._know(manifest, document)
         rendition = choose_rendition(manifest, out, self._job.rendition)
-        grant = await obtain_grant(search, manifest, self._job.track_key)
         chunks = granted_chunks(rendition, grant)
         wanted = wanted_chunks(manifest, [rendition.id])[: len(chunks)]
         self._will_fetch([rendition], wanted, is_preview=len(chunks) < rendition.chunk_count)

@@ -12,6 +12,36 @@ from hub.fetching.unlocking import Session, whole_grant
 
 MEET_WITHIN_S = 6.0  # ICE and DTLS over a bad link; and then it goes on without being waited for
 LOOK_EVERY_S = 0.05
+NOT_OF_THIS_MANIFEST = ("grant_signature", "grant_wrong_key", "wrong_key")
+
+
+async def obtain_access(
+    search: Search, artist: str | None, track_key: bytes | None
+) -> tuple[Manifest, bytes, Grant]:
+    """The track's manifest, its exact bytes, and what may be opened of it.
+
+    Anybody can sign chunks of somebody else: a manifest whose artist did not sign the grant, or to which the
+    key does not belong, is put aside, and another one is asked for.
+
+    Args:
+        artist: the artist's key in hex, if it is known.
+    Raises:
+        Unavailable: `no_manifest`, `no_key`. CallerFault: `wrong_key`. PeerFault: `grant_signature`.
+    """
+    refused: set[bytes] = set()
+    last: DigmError | None = None
+    while True:
+        try:
+            manifest, document = await search.manifest(artist, refused)
+        except Unavailable as fault:
+            raise last or fault from fault
+        try:
+            return manifest, document, await obtain_grant(search, manifest, track_key)
+        except DigmError as fault:
+            if fault.code not in NOT_OF_THIS_MANIFEST:
+                raise
+            refused.add(manifest.artist_key)
+            last = fault
 
 
 async def obtain_grant(search: Search, manifest: Manifest, track_key: bytes | None) -> Grant:
@@ -21,6 +51,7 @@ async def obtain_grant(search: Search, manifest: Manifest, track_key: bytes | No
 
     Raises:
         CallerFault: `wrong_key`. Unavailable: `no_key`, with the reasons of all hubs.
+        PeerFault: `grant_signature`, another artist signed the grant.
     """
     if track_key is not None:
         grant = whole_grant(manifest, track_key)
@@ -31,6 +62,8 @@ async def obtain_grant(search: Search, manifest: Manifest, track_key: bytes | No
         try:
             grant, answer = await ask_hub(search, manifest, hub)
         except DigmError as fault:
+            if fault.code in NOT_OF_THIS_MANIFEST:
+                raise
             search.ledger.problem(hub, fault)
             reasons.append(f"{hub}: {fault.message}")
         else:

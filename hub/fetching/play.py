@@ -13,7 +13,7 @@ from hub.fetching.assembling import Assembly, as_written, open_one
 from hub.fetching.containers import ContainerWriter, FlacWriter, Maker, choose_renditions
 from hub.fetching.downloads import Downloads
 from hub.fetching.fetch import MOST_SHOWN, FetchJob, granted_chunks
-from hub.fetching.grants import obtain_grant
+from hub.fetching.grants import obtain_access
 from hub.fetching.ledger import Ledger
 from hub.fetching.ogg import OggOpusWriter
 from hub.fetching.search import Search, searching
@@ -33,9 +33,8 @@ async def stream_track(
         as `Fetch.run`.
     """
     async with searching(job.target, ledger, job.via) as search:
-        manifest, _ = await search.manifest(job.artist)
+        manifest, _, grant = await obtain_access(search, job.artist, job.track_key)
         rendition = choose_renditions(manifest, job.rendition)[0]
-        grant = await obtain_grant(search, manifest, job.track_key)
         chunks = granted_chunks(rendition, grant)
         on_title(clean_text(manifest.title, MOST_SHOWN))
         with tempfile.TemporaryDirectory(prefix="digm-play-") as folder:

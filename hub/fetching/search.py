@@ -6,7 +6,7 @@ node; it takes a second, in which others are asked already.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -127,9 +127,11 @@ class Search:
             if self._backbone is not None:
                 await self._backbone.stop()
 
-    async def manifest(self, artist: str | None) -> tuple[Manifest, bytes]:
+    async def manifest(self, artist: str | None, refused: Collection[bytes] = ()) -> tuple[Manifest, bytes]:
         """The first manifest that holds what it says; all givers are asked at once.
 
+        Args:
+            refused: keys of artists who turned out not to be the track's.
         Returns:
             the manifest, and its exact bytes.
         Raises:
@@ -143,7 +145,7 @@ class Search:
                     for name, source in self.givers.items():
                         if name not in asking:
                             asking[name] = asyncio.create_task(
-                                self._manifest_of(source, artist), name="manifest"
+                                self._manifest_of(source, artist, refused), name="manifest"
                             )
                             asking[name].add_done_callback(lambda _: changed.set())
                     for task in asking.values():
@@ -159,11 +161,16 @@ class Search:
                     task.cancel()
                 await asyncio.gather(*asking.values(), return_exceptions=True)
 
-    async def _manifest_of(self, source: ChunkSource, artist: str | None) -> tuple[Manifest, bytes] | None:
+    async def _manifest_of(
+        self, source: ChunkSource, artist: str | None, refused: Collection[bytes]
+    ) -> tuple[Manifest, bytes] | None:
         account = self.ledger.account(source.name, source.kind)
         try:
             document = await source.manifest()
-            return check_manifest(document, self.target.track_root, artist), document
+            manifest = check_manifest(document, self.target.track_root, artist)
+            if manifest.artist_key in refused:
+                raise PeerFault("manifest_other_artist", "What came is a manifest by another artist.")
+            return manifest, document
         except (Unavailable, PeerFault) as fault:
             account.failed(fault.code, fault.message)
             return None
