@@ -221,6 +221,7 @@ def test_after_a_power_cut_it_is_the_same_node_with_the_same_promises(network: N
     # Until it is known that the old connection is dead, nobody is there.
     until(lambda: network.origin.attempt("pin", node.peer_id) == "held")
     until(lambda: node.events("chunk_taken_out"))
+    until(lambda: b"digm_scrubbed_chunks_total" in get(node.health + "/metrics")[1])
     until(lambda: node.share_of(network.origin.track_root) == 1.0)
     status, body = get(f"{node.gateway}/{network.origin.hashes[3]}")
     assert (status, hashlib.sha256(body).hexdigest()) == (200, network.origin.hashes[3])
