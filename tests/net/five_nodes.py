@@ -95,15 +95,17 @@ class Network:
             end(node)
         self.kill_hub()
 
-    def publish(self, seed: int) -> None:
-        """As an artist does."""
-        wav = write_wav(self._data / f"{seed}.wav", plucked(TRACK_S, 44_100, 16, seed), 44_100, 16)
-        flac = encode(wav, self._data / f"{seed}.flac", "flac")
-        root = json.loads(self.digm(NAMES[0], "publish", "--json", str(flac)).splitlines()[0])["track_root"]
-        manifest = parse_manifest((self._data / "hub" / "manifests" / f"{root}.json").read_bytes())
-        self.tracks.append(
-            Track(root, [name.hex() for part in manifest.renditions for name in part.chunk_hashes])
-        )
+    def publish(self, *seeds: int) -> None:
+        """As an artist does; a track for each seed."""
+        files = []
+        for seed in seeds:
+            wav = write_wav(self._data / f"{seed}.wav", plucked(TRACK_S, 44_100, 16, seed), 44_100, 16)
+            files.append(str(encode(wav, self._data / f"{seed}.flac", "flac")))
+        for line in self.digm(NAMES[0], "publish", "--json", *files).splitlines():
+            if root := json.loads(line).get("track_root"):
+                manifest = parse_manifest((self._data / "hub" / "manifests" / f"{root}.json").read_bytes())
+                hashes = [name.hex() for part in manifest.renditions for name in part.chunk_hashes]
+                self.tracks.append(Track(root, hashes))
 
     def order(self, track: Track, replicas: int) -> None:
         """As an artist does, with her vault."""
