@@ -34,12 +34,14 @@ async def ask_strangers(
     track_root: bytes,
     providers: Iterable[str],
     now_s: float,
-) -> None:
+) -> bool:
     """Ask those of a track's providers whose announcement of it is not known, all at once.
 
     Args:
         hear: takes an announcement in; raises DigmError where it is not valid.
         providers: peer ids; the first MOST_ASKED strangers among them are asked.
+    Returns:
+        whether all are known now; who has just started may have said nothing yet.
     """
     strangers = [peer for peer in providers if _is_stranger(peer, ledger, track_root, now_s)]
 
@@ -54,6 +56,7 @@ async def ask_strangers(
             log.info("not_introduced", peer=peer[-8:], code=error.code)
 
     await asyncio.gather(*(ask(peer) for peer in strangers[:MOST_ASKED]))
+    return not any(_is_stranger(peer, ledger, track_root, now_s) for peer in strangers)
 
 
 def _is_stranger(peer: str, ledger: AnnouncementLedger, track_root: bytes, now_s: float) -> bool:

@@ -16,7 +16,6 @@ from digm.backbone_messages import MANIFEST
 from digm.errors import CallerFault, DigmError, Unavailable
 from digm.ids import from_hex, to_hex
 from hub.backbone.identity import NodeIdentity
-from hub.backbone.model import PeerAddress
 from hub.backbone.settings import BackboneSettings
 from hub.bridge.directory import Directory, Provider
 from hub.bridge.introductions import ask_strangers
@@ -40,7 +39,7 @@ LOOKED_AT_S = 1.0
 LATENCIES_EVERY_S = 5.0
 INDEX_EVERY_S = 30.0
 LOOKED_UP_AGAIN_S = 60.0  # one track
-NOBODY_AGAIN_S = 5.0  # one that nobody had
+UNKNOWN_AGAIN_S = 5.0  # one that nobody has, or somebody of whom we know nothing yet
 POLL_S = 0.05
 MOST_WAITING = 64  # lookups; who comes later asks again
 START_AGAIN_S = 5.0
@@ -198,30 +197,24 @@ class Member:
     async def _look_up_wanted(self, parts: "_Parts") -> None:
         while True:
             root = await self._wanted.get()
+            is_known = False
             try:
-                found = await self._ask_network(parts, root)
+                is_known = await self._ask_network(parts, root)
             except DigmError as error:
                 log.info("lookup_failed", code=error.code)
-                found = []
             finally:
                 self._pending.discard(root)
-            if not found:  # we may have joined just now, and know nobody
-                self._looked_up[root] = time.monotonic() - LOOKED_UP_AGAIN_S + NOBODY_AGAIN_S
+            if not is_known:  # we may have joined just now, or they may have started just now
+                self._looked_up[root] = time.monotonic() - LOOKED_UP_AGAIN_S + UNKNOWN_AGAIN_S
 
-    async def _ask_network(self, parts: "_Parts", root: str) -> list[PeerAddress]:
-        """Look a track up, and get to know those who are found."""
+    async def _ask_network(self, parts: "_Parts", root: str) -> bool:
+        """Look a track up and get to know those who are found. Returns whether somebody was, and all are known."""
         found = await parts.backbone.find_providers(from_hex(root))
         self._directory.provided(root, [Provider(peer.peer_id, peer.multiaddrs) for peer in found], time.time())
-        names = [peer.peer_id for peer in found]
-        await ask_strangers(
-            parts.backbone,
-            parts.herald.hear_announcement,
-            self._directory.ledger,
-            from_hex(root),
-            names,
-            time.time(),
-        )
-        return found
+        names, ledger = [peer.peer_id for peer in found], self._directory.ledger
+        hear = parts.herald.hear_announcement
+        is_known = await ask_strangers(parts.backbone, hear, ledger, from_hex(root), names, time.time())
+        return bool(found) and is_known
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ ROOT = bytes.fromhex(TRACK)
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.bridge.member.LOOKED_UP_AGAIN_S", 0.2)
-    monkeypatch.setattr("hub.bridge.member.NOBODY_AGAIN_S", 0.1)
+    monkeypatch.setattr("hub.bridge.member.LOOKED_UP_AGAIN_S", 3600.0)
+    monkeypatch.setattr("hub.bridge.member.UNKNOWN_AGAIN_S", 0.1)
 
 
 async def address_of(hub: TestServer) -> str:
