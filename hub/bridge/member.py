@@ -208,7 +208,7 @@ class Member:
                 self._looked_up[root] = time.monotonic() - LOOKED_UP_AGAIN_S + UNKNOWN_AGAIN_S
 
     async def _ask_network(self, parts: "_Parts", root: str) -> bool:
-        """Look a track up and get to know those who are found. Returns whether somebody was, and all are known."""
+        """Look a track up and meet those who are found. Returns whether somebody was, and all are known."""
         found = await parts.backbone.find_providers(from_hex(root))
         self._directory.provided(root, [Provider(peer.peer_id, peer.multiaddrs) for peer in found], time.time())
         names, ledger = [peer.peer_id for peer in found], self._directory.ledger
