@@ -1,4 +1,4 @@
-"""Fixtures: the built player, a running DIGM with music in it, a cold Chromium, a page to listen to."""
+"""Fixtures: the built player, a running DIGM with music in it, a Chromium, a cold page of it to listen to."""
 
 import shutil
 import subprocess
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, async_playwright
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, Playwright, async_playwright
+from pytest_asyncio import is_async_test
 
 from tests.browser.music import Samples, encode, plucked, write_wav
 from tests.browser.player_page import PlayerPage
@@ -79,6 +81,24 @@ def recordings(stack: Stack, music: dict[str, tuple[Path, Samples, int, int]]) -
     return published
 
 
+Unseeded = tuple[Stack, str]
+
+
+@pytest.fixture(scope="session")
+def unseeded(
+    built_player: None,
+    music: dict[str, tuple[Path, Samples, int, int]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Unseeded]:
+    """One DIGM without a seeding peer, for the tests that leave it as it is, and the root of its one track."""
+    stack = Stack(tmp_path_factory.mktemp("unseeded"))
+    (track,) = stack.publish(music["flac"][0])
+    stack.start("hub", "gateway", "artist")
+    stack.wait_until_ready()
+    yield stack, track["track_root"]
+    stack.stop()
+
+
 @pytest.fixture
 def own_stack(built_player: None, tmp_path: Path) -> Iterator[Stack]:
     """A DIGM of its own, for tests that kill or damage parts of it. Not started."""
@@ -89,38 +109,75 @@ def own_stack(built_player: None, tmp_path: Path) -> Iterator[Stack]:
     stack.stop()
 
 
-@pytest.fixture
-async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
-    """A Chromium with a cold profile; its last words are printed with a failing test."""
-    words = tmp_path / "chromium.log"
-    logging = ["--enable-logging", f"--log-file={words}"]
+class Chromium:
+    """One for all tests of a module, each in contexts of its own; another one when it has crashed."""
+
+    def __init__(self, playwright: Playwright, words: Path) -> None:
+        self._playwright, self._words = playwright, words
+        self._browser: Browser | None = None
+        self._printed = 0
+
+    async def open(self) -> Browser:
+        if self._browser is None or not self._browser.is_connected():
+            logging = ["--enable-logging", f"--log-file={self._words}"]
+            self._printed = 0
+            self._browser = await self._playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=CHROMIUM_ARGUMENTS + logging
+            )
+        return self._browser
+
+    async def clean(self) -> None:
+        """Close every profile that was opened."""
+        for context in self._browser.contexts if self._browser else ():
+            await context.close()
+
+    async def close(self) -> None:
+        if self._browser is not None:
+            await self._browser.close()
+
+    def last_words(self) -> list[str]:
+        """What it has logged since the last time."""
+        lines = self._words.read_text(errors="replace").splitlines() if self._words.exists() else []
+        said, self._printed = lines[self._printed :], len(lines)
+        return [line for line in said if "dbus" not in line]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of a module share an event loop, as they share a Chromium."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent) and is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="module"), append=False)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Chromium]:
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=CHROMIUM_ARGUMENTS + logging
-        )
-        yield browser
-        await browser.close()
-    if words.exists():
-        said = [line for line in words.read_text(errors="replace").splitlines() if "dbus" not in line]
-        print(*said[-30:], sep="\n")
+        chromium = Chromium(playwright, tmp_path_factory.mktemp("chromium") / "chromium.log")
+        yield chromium
+        await chromium.close()
 
 
-@pytest.fixture
-async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
-    context = await browser.new_context()
-    yield context
-    await context.close()
+@pytest_asyncio.fixture(loop_scope="module")
+async def browser(chromium: Chromium) -> AsyncIterator[Browser]:
+    """A Chromium without a profile; its last words are printed with a failing test."""
+    yield await chromium.open()
+    await chromium.clean()
+    print(*chromium.last_words()[-30:], sep="\n")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
+async def context(browser: Browser) -> BrowserContext:
+    """A cold profile."""
+    return await browser.new_context()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def player_page(context: BrowserContext) -> PlayerPage:
     """An empty page that notes everything its player says."""
     return await PlayerPage.open(context)
 
 
-@pytest.fixture
-async def capture_page(browser: Browser) -> AsyncIterator[PlayerPage]:
+@pytest_asyncio.fixture(loop_scope="module")
+async def capture_page(browser: Browser) -> PlayerPage:
     """A page whose sound can be recorded; its Content-Security-Policy is off for that."""
-    context = await browser.new_context(bypass_csp=True)
-    yield await PlayerPage.open(context)
-    await context.close()
+    return await PlayerPage.open(await browser.new_context(bypass_csp=True))

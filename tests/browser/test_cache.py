@@ -1,18 +1,14 @@
 """What a browser keeps of a track between visits: enough to go on, never more than it may, never wrong."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
-import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, Request, Route
 
-from tests.browser.conftest import Recording
-from tests.browser.music import Samples
+from tests.browser.conftest import Recording, Unseeded
 from tests.browser.player_page import PATIENCE_S, POLL_S, PlayerPage
 from tests.browser.stack import Stack
-
-Music = dict[str, tuple[Path, Samples, int, int]]
 
 CACHE = """async (...given) => {
   const cache = await import('/static/digm-cache.js');
@@ -119,7 +115,7 @@ async def until_kept(page: PlayerPage, chunks: int) -> None:
             await asyncio.sleep(POLL_S)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def tab(stack: Stack, recordings: dict[str, Recording], context: BrowserContext) -> Page:
     """A page of the hub's origin without a player."""
     page = await context.new_page()
@@ -128,13 +124,9 @@ async def tab(stack: Stack, recordings: dict[str, Recording], context: BrowserCo
 
 
 async def test_a_reloaded_page_goes_on_from_its_cache_without_a_byte_from_the_server_and_seeds(
-    own_stack: Stack, music: Music, player_page: PlayerPage, browser: Browser
+    unseeded: Unseeded, player_page: PlayerPage, browser: Browser
 ) -> None:
-    stack = own_stack
-    (track,) = stack.publish(music["flac"][0])
-    stack.start("hub", "gateway", "artist")  # nobody seeds but the page
-    stack.wait_until_ready()
-    root = track["track_root"]
+    stack, root = unseeded
     chunks = len(stack.chunks_of(root))
     await player_page.visit(stack.url, root)
     await hear_all_of_it(player_page, 60)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import BrowserContext, Page, expect
 
 from hub.backbone.identity import NodeIdentity
@@ -30,7 +31,7 @@ def address(hub: Stack) -> str:
     return f"{hub.settings['DIGM_BACKBONE_LISTEN']}/p2p/{NodeIdentity.load(hub.data).peer_id}"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def page(context: BrowserContext) -> Page:
     return await context.new_page()
 

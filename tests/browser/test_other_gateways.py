@@ -95,12 +95,12 @@ def kill(stack: Stack) -> None:
 async def test_a_listener_hears_the_track_to_its_end_from_another_gateway(
     own_stack: Stack, mirror: Mirror, music: Music, context: BrowserContext, fail: Any
 ) -> None:
-    (line,) = own_stack.publish(music["flac"][0])
+    (line,) = own_stack.publish(music["wav"][0])
     track = line["track_root"]
-    own_stack.start("hub", "gateway", "artist")
-    own_stack.wait_until_ready()
     mirror.copy()
     mirror.start()
+    own_stack.start("hub", "gateway", "artist")
+    own_stack.wait_until_ready()
     await until(lambda: len(own_stack.ask(f"/api/tracks/{track}")["gateways"]) == 2)
     page = await PlayerPage.open(context)
     await page.visit(own_stack.url, track)
@@ -141,10 +141,10 @@ async def test_a_player_begins_with_another_gateway_when_the_own_one_is_gone(
 ) -> None:
     (line,) = own_stack.publish(music["opus"][0])
     track = line["track_root"]
-    own_stack.start("hub", "gateway", "artist")
-    own_stack.wait_until_ready()
     mirror.copy()
     mirror.start()
+    own_stack.start("hub", "gateway", "artist")
+    own_stack.wait_until_ready()
     page = await PlayerPage.open(context)
     await until(mirror.answers)
     kill(own_stack)

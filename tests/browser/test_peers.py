@@ -4,7 +4,7 @@ from pathlib import Path
 
 from playwright.async_api import Browser
 
-from tests.browser.conftest import Recording
+from tests.browser.conftest import Recording, Unseeded
 from tests.browser.music import Samples
 from tests.browser.player_page import PlayerPage
 from tests.browser.stack import Stack
@@ -51,19 +51,15 @@ async def test_the_gateway_takes_over_without_a_stall_when_the_peer_dies(
     assert player_page.crashes == []
 
 
-async def test_listeners_feed_listeners(
-    own_stack: Stack, music: Music, player_page: PlayerPage, browser: Browser
-) -> None:
-    (track,) = own_stack.publish(music["flac"][0])
-    own_stack.start("hub", "gateway", "artist")
-    own_stack.wait_until_ready()
-    await player_page.visit(own_stack.url, track["track_root"])
+async def test_listeners_feed_listeners(unseeded: Unseeded, player_page: PlayerPage, browser: Browser) -> None:
+    stack, root = unseeded
+    await player_page.visit(stack.url, root)
     await player_page.play()
     await player_page.until("a few chunks", lambda state: state["stats"]["bytes"]["gateway"] > 2_000_000)
 
     another = await browser.new_context()
     second = await PlayerPage.open(another)
-    await second.visit(own_stack.url, track["track_root"])
+    await second.visit(stack.url, root)
     await second.play()
     await second.until(
         "bytes from the first listener", lambda state: state["stats"]["bytes"]["peer"] > 1_000_000

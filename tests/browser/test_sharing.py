@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page
 
-from tests.browser.conftest import Recording
+from tests.browser.conftest import Recording, Unseeded
 from tests.browser.music import Samples
 from tests.browser.player_page import PlayerPage
 from tests.browser.stack import Stack
@@ -154,20 +154,18 @@ async def test_hidden_no_address_of_this_machine_leaves_the_page(
 
 
 async def test_the_switch_ends_giving_and_not_taking_and_is_remembered(
-    own_stack: Stack, music: Music, browser: Browser
+    unseeded: Unseeded, browser: Browser
 ) -> None:
-    (track,) = own_stack.publish(music["flac"][0])
-    own_stack.start("hub", "gateway", "artist")
-    own_stack.wait_until_ready()
+    stack, root = unseeded
     async with AsyncExitStack() as contexts:
         selfish, other = await watched(browser, contexts), await watched(browser, contexts)
-        await selfish.visit(own_stack.url, track["track_root"])
+        await selfish.visit(stack.url, root)
         await selfish.page.locator("digm-player #numbers").click()
         await selfish.page.locator("digm-player #sharing").click()
         await selfish.page.get_by_role("switch", name="Share with other listeners").click()
         await selfish.play()
         await selfish.until("some chunks", lambda state: state["stats"]["bytes"]["gateway"] > 2_000_000)
-        await other.visit(own_stack.url, track["track_root"])
+        await other.visit(stack.url, root)
         await other.play()
         await other.until("a link", lambda state: links(state) == 1)
         await other.until_time(2)
@@ -185,17 +183,15 @@ async def test_the_switch_ends_giving_and_not_taking_and_is_remembered(
 
 @pytest.mark.parametrize("reason", sorted(MACHINES))
 async def test_the_machine_says_no_and_nothing_is_given(
-    own_stack: Stack, music: Music, browser: Browser, reason: str
+    unseeded: Unseeded, browser: Browser, reason: str
 ) -> None:
-    (track,) = own_stack.publish(music["flac"][0])
-    own_stack.start("hub", "gateway", "artist")
-    own_stack.wait_until_ready()
+    stack, root = unseeded
     async with AsyncExitStack() as contexts:
         poor, other = await watched(browser, contexts, MACHINES[reason]), await watched(browser, contexts)
-        await poor.visit(own_stack.url, track["track_root"])
+        await poor.visit(stack.url, root)
         await poor.play()
         await poor.until("some chunks", lambda state: state["stats"]["bytes"]["gateway"] > 2_000_000)
-        await other.visit(own_stack.url, track["track_root"])
+        await other.visit(stack.url, root)
         await other.play()
         await other.until("a link", lambda state: links(state) == 1)
         await other.until_time(2)
