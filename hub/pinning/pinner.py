@@ -47,7 +47,9 @@ class PinSettings:
         most_tracks: pinned at once for others.
         settle_s: so long after the start it only listens: who holds what is not known yet.
         promise_s: so long may fetching take before others step in.
-        decline_s: so long others need not ask again.
+        decline_s: so long others need not ask again,
+        no_source_s: and so long where nobody gave the track, each further time twice as long: who has it may
+            just be coming back.
         repeat_s: so often a holder says the order again, for nodes that are new.
     """
 
@@ -59,17 +61,23 @@ class PinSettings:
     settle_s: float = 90.0
     promise_s: int = 1800
     decline_s: int = 600
+    no_source_s: int = 20
     repeat_s: float = 600.0
     parallel_tracks: int = 2
 
 
 @dataclass
 class _Pinned:
-    """What this node does about one order."""
+    """What this node does about one order.
+
+    Attributes:
+        fruitless: how often in a row nobody gave the track.
+    """
 
     item: Ordered
     plan: RepairPlan
     task: asyncio.Task[None] | None = None
+    fruitless: int = 0
 
     @property
     def order(self) -> PinOrder:
@@ -251,6 +259,7 @@ class Pinner:
                 root, name = to_hex(order.track_root), to_hex(order.order_id)
                 await asyncio.to_thread(self._store.pin, root, name, order.expires_at)
                 await fetcher.hold_chunks()
+            item.fruitless = 0
             await self._herald.announce()
             await self._say(item, AnswerState.HELD)
             log.info("track_pinned", track_root=short(order.track_root), order_id=short(order.order_id))
@@ -262,6 +271,7 @@ class Pinner:
             await self._give_up(item, Decline.NO_SOURCE)
 
     async def _give_up(self, item: _Pinned, reason: Decline) -> None:
+        item.fruitless += reason is Decline.NO_SOURCE
         try:
             await self._let_go(item)
             if reason is Decline.MISMATCH:
@@ -280,16 +290,18 @@ class Pinner:
         return await self._say(item, AnswerState.DECLINED, reason)
 
     async def _say(self, item: _Pinned, state: AnswerState, reason: Decline | None = None) -> bytes:
-        document = self._answer(item.order, state, reason)
+        document = self._answer(item.order, state, reason, item.fruitless)
         item.promises.record(parse_pin_answer(document, self._now(), verify), self._now())
         await self._network.publish(document)
         return document
 
-    def _answer(self, order: PinOrder, state: AnswerState, reason: Decline | None = None) -> bytes:
-        lifetimes = {
-            AnswerState.ACCEPTED: self._settings.promise_s,
-            AnswerState.DECLINED: self._settings.decline_s,
-        }
+    def _answer(
+        self, order: PinOrder, state: AnswerState, reason: Decline | None = None, fruitless: int = 0
+    ) -> bytes:
+        decline_s = self._settings.decline_s
+        if reason is Decline.NO_SOURCE:
+            decline_s = min(decline_s, self._settings.no_source_s << min(max(fruitless - 1, 0), 16))
+        lifetimes = {AnswerState.ACCEPTED: self._settings.promise_s, AnswerState.DECLINED: decline_s}
         issued_at = int(self._now())
         valid_until = issued_at + lifetimes.get(state, 86_400)
         answer = PinAnswer(self._me, order.order_id, state, reason, issued_at, valid_until)

@@ -160,8 +160,8 @@ def test_an_order_is_placed_on_exactly_as_many_nodes_as_it_asks_for(seed, count,
 @given(seeds, st.integers(8, 14), st.integers(1, 3))
 @settings(max_examples=15, deadline=None)
 def test_a_loss_is_repaired_by_as_many_as_are_missing_and_not_by_all_who_notice(seed, count, lost):
-    # Two nodes notice a loss a delay apart, and the first's promise takes another one: with the time between two
-    # looks this must fit into one step, or the second does not know of it in time.
+    # Two nodes notice a loss a delay apart, and the first's promise takes another one: with the time between
+    # two looks this must fit into one step, or the second does not know of it in time.
     rng, delay_s = random.Random(seed), 13.0
     assert 2 * delay_s + LOOK_S < STEP_S
     network = Network(nodes(count), 5, rng, delay_s, fetch_s=60)

@@ -4,7 +4,7 @@ import pytest
 
 from digm.errors import DigmError
 from digm.pinning import AnswerState, Decline, parse_pin_answer
-from hub.pinning.pinner import PROTOCOL
+from hub.pinning.pinner import PROTOCOL, PinSettings
 from hub.signatures import verify
 from tests.hub.node.music import rot
 from tests.hub.pinning.swarm import FakeSwarm, order_for
@@ -151,6 +151,17 @@ async def test_when_nobody_gives_the_track_nodes_decline_and_try_again_later(swa
     assert Decline.NO_SOURCE in decline_reasons(swarm)
     origin.is_lying = False
     await swarm.run(900)
+    assert len(swarm.holders(track)) == 1
+
+
+async def test_a_source_that_comes_back_soon_is_asked_again_soon(swarm, tmp_path):
+    track, _ = await started(swarm, tmp_path / "artist", nodes=1, replicas=1)
+    origin = named(swarm, "origin")
+    origin.is_lying = True
+    while Decline.NO_SOURCE not in decline_reasons(swarm):
+        await swarm.run(1)
+    origin.is_lying = False
+    await swarm.run(2 * PinSettings.no_source_s)
     assert len(swarm.holders(track)) == 1
 
 

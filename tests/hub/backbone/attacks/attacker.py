@@ -1,7 +1,7 @@
-"""A hostile program: `python -m tests.hub.backbone.attacks.attacker TCP WEBSOCKET TRACKROOT`.
+"""A hostile program: `python -m tests.hub.backbone.attacks.attacker NAME TCP WEBSOCKET TRACKROOT`.
 
-It attacks once for every line on stdin, which names the attack, and says `done` after each. The attacks are the
-functions of the modules beside this one, by their names; each stands for one line of docs/threats.md.
+It attacks once for every line on stdin and says `done` after each. The attacks are the functions of the modules
+beside this one, by their names; each stands for one line of docs/threats.md.
 """
 
 import sys
@@ -20,10 +20,10 @@ ATTACK_WITHIN_S = 40.0
 
 async def main() -> None:
     async with trio.open_nursery() as nursery:
-        victim = Victim(sys.argv[1], sys.argv[2], bytes.fromhex(sys.argv[3]), nursery)
-        while line := await trio.to_thread.run_sync(sys.stdin.readline):
+        victim = Victim(sys.argv[2], sys.argv[3], bytes.fromhex(sys.argv[4]), nursery)
+        while await trio.to_thread.run_sync(sys.stdin.readline):
             with trio.move_on_after(ATTACK_WITHIN_S):
-                await ATTACKS[line.strip()](victim)
+                await ATTACKS[sys.argv[1]](victim)
             print("done", flush=True)
         nursery.cancel_scope.cancel()
 
