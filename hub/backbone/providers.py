@@ -18,7 +18,7 @@ from hub.backbone.model import PeerAddress
 PARALLEL = 8
 MOST_ASKED = 40
 CLOSEST = 20  # Kademlia's k
-ASK_TIMEOUT_S = 5.0
+ASK_TIMEOUT_S = 3.0  # four round trips around the world and back
 LOOKUP_TIMEOUT_S = 10.0  # strangers who connect and say nothing must not use up a caller's patience
 TELL_TIMEOUT_S = 8.0
 MOST_ADDRESSES = 8
@@ -52,8 +52,8 @@ async def provide(host: IHost, dht: KadDHT, tasks: trio.Nursery, key: bytes) -> 
     return bool(told)
 
 
-async def _within(seconds: float, tasks: trio.Nursery, work: Callable[[], Awaitable[None]]) -> None:
-    """Wait for a call to a peer no longer than this.
+async def _within(seconds: float, tasks: trio.Nursery, work: Callable[[], Awaitable[None]]) -> bool:
+    """Wait for a call to a peer no longer than this. Returns whether it ended by itself.
 
     The library closes streams behind a shield: with a peer that does not read, cancelling does not end it.
     """
@@ -71,21 +71,24 @@ async def _within(seconds: float, tasks: trio.Nursery, work: Callable[[], Awaita
     with trio.move_on_after(seconds):
         await done.wait()
     scope.cancel()
+    return done.is_set()
 
 
 async def _closest(host: IHost, dht: KadDHT, tasks: trio.Nursery, key: bytes) -> list[ID]:
-    """The nodes closest to a key that can be reached now.
+    """The nodes closest to a key that can be reached now; who is connected and keeps silent is not among them.
 
     The library's own lookup also tries everybody who was ever here, which takes minutes after a crowd has left.
     """
     routing: Any = dht.peer_routing
     network = host.get_network()
     known = {*routing.routing_table.find_local_closest_peers(key, CLOSEST), *host.get_connected_peers()}
-    asked = {host.get_id()}
+    asked, silent = {host.get_id()}, set[ID]()
 
     async def ask(peer: ID) -> None:
         nearer: list[ID] = []
-        await _within(ASK_TIMEOUT_S, tasks, lambda: routing._query_single_peer_for_closest(peer, key, nearer))
+        query = routing._query_single_peer_for_closest
+        if not await _within(ASK_TIMEOUT_S, tasks, lambda: query(peer, key, nearer)):
+            silent.add(peer)
         known.update(nearer)
 
     with trio.move_on_after(LOOKUP_TIMEOUT_S):
@@ -98,7 +101,7 @@ async def _closest(host: IHost, dht: KadDHT, tasks: trio.Nursery, key: bytes) ->
             async with trio.open_nursery() as nursery:
                 for peer in batch:
                     nursery.start_soon(ask, peer)
-    reached = [peer for peer in known if peer != host.get_id() and network.get_connections(peer)]
+    reached = [peer for peer in known - silent if peer != host.get_id() and network.get_connections(peer)]
     return sort_peer_ids_by_distance(key, reached)[:CLOSEST]
 
 
