@@ -182,7 +182,7 @@ class Member:
         return Herald(backbone, identity, look, names, ledger=self._directory.ledger)
 
     async def _find(self, track_root: bytes) -> SeedTrack | None:
-        return self._published.library.tracks.get(to_hex(track_root))
+        return self._published.find(to_hex(track_root))
 
     async def _manifest(self, _peer: str, track_root: bytes) -> bytes:
         return await asyncio.to_thread(self._services.store.manifest, to_hex(track_root))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from digm.bitfield import Bitfield
 from digm.errors import Unavailable
 from digm.ids import short
-from hub.seeding.held_tracks import Library
+from hub.seeding.held_tracks import Library, SeedTrack
 from hub.storage.catalogue import Catalogue
 from hub.storage.chunk_store import ChunkStore
 
@@ -23,13 +23,12 @@ class Published:
     """A hub's data folder as `hub.pinning.network.Readable`. Calls block; threads may share it.
 
     Attributes:
-        library: what there is to give away.
         chunks: the files.
     """
 
     def __init__(self, catalogue: Catalogue, store: ChunkStore) -> None:
         self._catalogue = catalogue
-        self.library, self.chunks = Library(catalogue, store), store
+        self._library, self.chunks = Library(catalogue, store), store
 
     def tracks(self) -> list[PublishedTrack]:
         """The tracks whose manifests lie here.
@@ -37,13 +36,17 @@ class Published:
         Raises:
             Unavailable: the catalogue cannot be read just now.
         """
-        self.library.refresh()
+        self._library.refresh()
         names = {entry.track_root: entry.manifest_hash for entry in self._catalogue.tracks()}
-        return [PublishedTrack(root, names[root]) for root in self.library.tracks if root in names]
+        return [PublishedTrack(root, names[root]) for root in self._library.tracks if root in names]
+
+    def find(self, track_root: str) -> SeedTrack | None:
+        """What there is to give away of a track, as `tracks` saw it last."""
+        return self._library.tracks.get(track_root)
 
     def availability(self, track_root: str) -> dict[int, Bitfield]:
         """Which chunks are held, by rendition; a copy. Raises Unavailable `track_not_held`."""
-        track = self.library.tracks.get(track_root)
+        track = self.find(track_root)
         if track is None:
             raise Unavailable("track_not_held", f"The track {short(track_root)} is not here.")
         return {part: Bitfield(held.count, held) for part, held in track.held.items()}
@@ -61,7 +64,7 @@ class Published:
             raise
 
     def _take_out(self, chunk_hash: bytes) -> None:
-        for track in self.library.tracks.values():
+        for track in self._library.tracks.values():
             for rendition in track.renditions:
                 for chunk, name in enumerate(rendition.chunk_hashes):
                     if name == chunk_hash:

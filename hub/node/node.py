@@ -27,7 +27,7 @@ from hub.config import Settings
 from hub.gateway.server import serve as serve_gateway
 from hub.lifecycle import health_server
 from hub.node.company import Company
-from hub.node.library import NodeLibrary
+from hub.node.held_tracks import NodeTracks
 from hub.node.pages import routes
 from hub.node.ports import KeptPorts
 from hub.node.repairing import Repairer
@@ -101,7 +101,7 @@ class Node:
             ),
         )
         self._network = network = NodeNetwork(self._backbone)
-        self._library = NodeLibrary(self._store)
+        self._tracks = NodeTracks(self._store)
         self._holdings: tuple[int, Mapping[bytes, Holding]] = (-1, {})
         self._herald = Herald(network, identity, self._held, _voice(settings))
         network.ledger = self._herald.ledger
@@ -123,7 +123,7 @@ class Node:
         self._twins = TwinWatch(network, identity, self._herald, 2 * self._presence_s, self._company.meet_anew)
         self._last_words = LastWords()
         is_seeding = bool(settings.signal_url)
-        self._seeding = NodeSeeding(settings, identity, self._store, self._library) if is_seeding else None
+        self._seeding = NodeSeeding(settings, identity, self._store, self._tracks) if is_seeding else None
         if self._seeding is not None:
             seeding = self._seeding
             self._status.is_hub_connected = lambda: seeding.is_connected
@@ -162,7 +162,7 @@ class Node:
         """Be a member of the backbone."""
         cache = ChunkCache(self._store.chunks, CACHE_BYTES)
         self._backbone.on_gossip = self._herald.on_gossip
-        self._backbone.share(self._library.find, counted(cache))
+        self._backbone.share(self._tracks.find, counted(cache))
         self._backbone.serve(
             MANIFEST.name, self._manifest, most_bytes=MANIFEST.most_request_bytes,
             timeout_s=MANIFEST.timeout_s, parallel=MANY,

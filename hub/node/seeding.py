@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hub.backbone.identity import NodeIdentity
 from hub.config import Settings
-from hub.node.library import NodeLibrary
+from hub.node.held_tracks import NodeTracks
 from hub.node.storage import NodeStore
 from hub.seeding.ice import offer_loopback, quicken_gathering
 from hub.seeding.peer import SeedingPeer
@@ -21,10 +21,10 @@ class NodeSeeding:
     """The seeding peer of one node; its peer id there is the node's key."""
 
     def __init__(
-        self, settings: Settings, identity: NodeIdentity, store: NodeStore, library: NodeLibrary
+        self, settings: Settings, identity: NodeIdentity, store: NodeStore, tracks: NodeTracks
     ) -> None:
         key = Ed25519PrivateKey.from_private_bytes(identity.secret)
-        source = SeedSource(library, store.chunks, key, lambda _root, _expiry: TOKEN)
+        source = SeedSource(tracks, store.chunks, key, lambda _root, _expiry: TOKEN)
         offer_loopback(settings.ice_loopback)
         quicken_retransmission()
         quicken_gathering()

@@ -43,7 +43,7 @@ class SeedingPeer:
         self._limits = limits or SeedLimits()
         self._settings = settings
         self._url = settings.signal_url + "/signal"
-        self._key, self._token, self._library = source.key, source.token, source.library
+        self._key, self._token, self._library = source.key, source.token, source.tracks
         rate = settings.upload_bytes_per_s
         self._giving = Giving(
             ChunkCache(source.store, self._limits.cache_bytes),

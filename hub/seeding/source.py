@@ -35,7 +35,7 @@ class SeedSource:
         token: (track root, expiry in unix seconds) -> what opens a swarm.
     """
 
-    library: Tracks
+    tracks: Tracks
     store: ChunkStore
     key: Ed25519PrivateKey
     token: Callable[[bytes, int], str]

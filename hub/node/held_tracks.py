@@ -14,7 +14,7 @@ KEPT_SHAPES = 256  # manifests that were read, so that not every stream reads on
 MOST_SEEDED = 2_000  # swarms that a node is in; the pinned tracks first
 
 
-class NodeLibrary:
+class NodeTracks:
     """The tracks of one node.
 
     Attributes:
