@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from hub.publishing.vault import Vault
 
 EXIT_FAILED = 2
+Within = Annotated[float | None, typer.Option(help="With --watch: seconds to wait; then exit status 1.")]
+Hub = Annotated[
+    str | None, typer.Option(metavar="URL", help="The hub; default: DIGM_SIGNAL_URL, this machine's.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line for each order.")]
 
 
 def pin(
@@ -32,13 +37,9 @@ def pin(
     ] = None,
     cancel: Annotated[bool, typer.Option("--cancel", help="Take the order back.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Wait until the copies are held.")] = False,
-    within: Annotated[
-        float | None, typer.Option(help="With --watch: seconds to wait; then exit status 1.")
-    ] = None,
-    hub: Annotated[
-        str | None, typer.Option(metavar="URL", help="The hub; default: DIGM_SIGNAL_URL, this machine's.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each order.")] = False,
+    within: Within = None,
+    hub: Hub = None,
+    as_json: AsJson = False,
 ) -> None:
     """Order copies of your tracks on other nodes, signed with your vault."""
     import asyncio

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from digm.errors import CallerFault, Unavailable
+from hub.cli.pin import AsJson, Hub, Within
 
 if TYPE_CHECKING:
     from hub.cli.hub_api import HubApi
@@ -22,13 +23,9 @@ def pins(
         str | None, typer.Argument(metavar="[TRACKROOT]", help="One track; none: all orders placed here.")
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Wait until all copies are held.")] = False,
-    within: Annotated[
-        float | None, typer.Option(help="With --watch: seconds to wait; then exit status 1.")
-    ] = None,
-    hub: Annotated[
-        str | None, typer.Option(metavar="URL", help="The hub; default: DIGM_SIGNAL_URL, this machine's.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each order.")] = False,
+    within: Within = None,
+    hub: Hub = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show which copies are ordered, and who holds them."""
     from digm.ids import is_hex_id

@@ -28,7 +28,7 @@ from digm.signalling import IceServer
 from digm.wire import Reason
 from hub.fetching.allotment import Wanted
 from hub.fetching.sources import Progress
-from hub.seeding.negotiation import Negotiation
+from hub.seeding.negotiation import Negotiation, as_bytes
 
 log = structlog.get_logger()
 CONNECT_WITHIN_S = 15.0
@@ -164,9 +164,7 @@ class PeerLink:
 
     def _on_message(self, message: bytes | str) -> None:
         assert self._session is not None
-        # Text is never right here; as bytes it is a message type that does not exist.
-        data = message if isinstance(message, bytes) else b"\xff"
-        self._handle(self._session.receive(data, time.monotonic()))
+        self._handle(self._session.receive(as_bytes(message), time.monotonic()))
         self._wake.set()
 
     async def _serve(self) -> None:

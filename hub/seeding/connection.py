@@ -20,7 +20,7 @@ from digm.wire import Reason
 from hub.seeding.chunk_cache import ChunkCache
 from hub.seeding.held_tracks import SeedTrack
 from hub.seeding.metrics import FAULTS, REQUESTS, UPLOADED
-from hub.seeding.negotiation import Negotiation
+from hub.seeding.negotiation import Negotiation, as_bytes
 from hub.seeding.settings import SeedLimits
 
 log = structlog.get_logger()
@@ -132,9 +132,7 @@ class SeedConnection:
 
     def _on_message(self, message: bytes | str) -> None:
         assert self._session is not None
-        # Text is never right here; as bytes it is a message type that does not exist.
-        data = message if isinstance(message, bytes) else b"\xff"
-        self._handle(self._session.receive(data, time.monotonic()))
+        self._handle(self._session.receive(as_bytes(message), time.monotonic()))
         self._wake.set()
 
     def _handle(self, events: list[Event]) -> None:

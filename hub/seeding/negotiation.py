@@ -18,6 +18,11 @@ CLOSE_WITHIN_S = 5.0
 MOST_CANDIDATES = 128
 
 
+def as_bytes(message: bytes | str) -> bytes:
+    """What came on the channel. Text is never right there: as bytes it is a message type that does not exist."""
+    return message if isinstance(message, bytes) else b"\xff"
+
+
 class Negotiation:
     """Offers to one peer, or answers its offer, until a channel of ours is open.
 
