@@ -19,7 +19,7 @@ MOST_CANDIDATES = 128
 
 
 def as_bytes(message: bytes | str) -> bytes:
-    """What came on the channel. Text is never right there: as bytes it is a message type that does not exist."""
+    """What came on the channel. Text is never right there: as bytes it is a message type that there is not."""
     return message if isinstance(message, bytes) else b"\xff"
 
 
