@@ -3,9 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,7 @@ from hub.bridge.orders import HubOrders
 from hub.bridge.published import Published
 from hub.pinning.auditor import Auditor
 from hub.pinning.fresh_index_writer import FreshIndexWriter, IndexSettings
-from hub.pinning.herald import Herald, HeraldSettings, holdings_of
+from hub.pinning.herald import Herald, HeraldSettings, Holding, holdings_of
 from hub.pinning.order_desk import OrderDesk
 from hub.pinning.records import Records
 from hub.seeding.chunk_cache import ChunkCache
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 CACHE_BYTES = 16 * 1024 * 1024
 LOOKED_AT_S = 1.0
+HOLDINGS_KNOWN_FOR_S = 5.0
 LATENCIES_EVERY_S = 5.0
 INDEX_EVERY_S = 30.0
 LOOKED_UP_AGAIN_S = 60.0  # one track
@@ -63,6 +63,8 @@ class Member:
         self._services, self._directory, self._relays = services, directory, relays
         self._published = Published(services.catalogue, services.store)
         self._cache = ChunkCache(services.store, CACHE_BYTES)
+        self._holdings: Mapping[bytes, Holding] = {}
+        self._holdings_at = -HOLDINGS_KNOWN_FOR_S
         self._wanted: asyncio.Queue[str] = asyncio.Queue(MOST_WAITING)
         self._looked_up: dict[str, float] = {}
         self._pending: set[str] = set()
@@ -178,8 +180,14 @@ class Member:
         settings = self._services.settings
         signal_url = f"ws{settings.public_url.removeprefix('http')}/signal" if settings.public_url else None
         names = HeraldSettings(settings.operator, settings.network, settings.gateway_url, signal_url)
-        look = partial(holdings_of, self._published)
-        return Herald(backbone, identity, look, names, ledger=self._directory.ledger)
+        return Herald(backbone, identity, self._look, names, ledger=self._directory.ledger)
+
+    def _look(self) -> Mapping[bytes, Holding]:
+        """What the herald says. It asks every second; reading a large catalogue takes the hub some time."""
+        now = time.monotonic()
+        if now - self._holdings_at >= HOLDINGS_KNOWN_FOR_S:
+            self._holdings, self._holdings_at = holdings_of(self._published), now
+        return self._holdings
 
     async def _find(self, track_root: bytes) -> SeedTrack | None:
         return self._published.find(to_hex(track_root))

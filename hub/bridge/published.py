@@ -27,7 +27,6 @@ class Published:
     """
 
     def __init__(self, catalogue: Catalogue, store: ChunkStore) -> None:
-        self._catalogue = catalogue
         self._library, self.chunks = Library(catalogue, store), store
 
     def tracks(self) -> list[PublishedTrack]:
@@ -37,8 +36,8 @@ class Published:
             Unavailable: the catalogue cannot be read just now.
         """
         self._library.refresh()
-        names = {entry.track_root: entry.manifest_hash for entry in self._catalogue.tracks()}
-        return [PublishedTrack(root, names[root]) for root in self._library.tracks if root in names]
+        names = self._library.manifest_hashes
+        return [PublishedTrack(root, names[root]) for root in self._library.tracks]
 
     def find(self, track_root: str) -> SeedTrack | None:
         """What there is to give away of a track, as `tracks` saw it last."""

@@ -36,12 +36,17 @@ class SeedTrack:
 
 
 class Library:
-    """The tracks of one data folder. `refresh` blocks: call it in a thread."""
+    """The tracks of one data folder. `refresh` blocks: call it in a thread.
+
+    Attributes:
+        manifest_hashes: of the tracks in the catalogue, by track root; both in hex.
+    """
 
     def __init__(self, catalogue: Catalogue, store: ChunkStore) -> None:
         self._catalogue = catalogue
         self._store = store
         self._tracks: dict[str, SeedTrack] = {}
+        self.manifest_hashes: dict[str, str] = {}
         self._unreadable: set[str] = set()
 
     @property
@@ -55,9 +60,9 @@ class Library:
         Raises:
             Unavailable: the catalogue cannot be read just now.
         """
-        roots = [entry.track_root for entry in self._catalogue.tracks()]
+        self.manifest_hashes = {entry.track_root: entry.manifest_hash for entry in self._catalogue.tracks()}
         tracks = {}
-        for root in roots:
+        for root in self.manifest_hashes:
             track = self._tracks.get(root) or self._load(root)
             if track is not None:
                 tracks[root] = track
