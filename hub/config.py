@@ -106,8 +106,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=3, le=3600, description="How long a node that is silent counts as there.")
     ] = 180
     audit_epoch_seconds: Annotated[
-        int, Meta(ge=10, le=86_400, description="How often a node audits those that hold the same tracks.")
+        int, Meta(ge=1, le=86_400, description="How often a node audits those that hold the same tracks.")
     ] = 3600
+    node_scrub_seconds: Annotated[
+        float, Meta(ge=0, description="Rest of a node's scrubber between two rounds over fewer than 32 chunks.")
+    ] = 60.0
     trusted_proxies: Annotated[
         tuple[str, ...],
         Meta(description="Addresses or networks of reverse proxies whose X-Forwarded-* headers are believed."),

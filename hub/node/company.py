@@ -18,6 +18,7 @@ from digm.errors import DigmError
 from digm.node_ids import peer_id
 from hub.backbone.backbone import Backbone
 from hub.backbone.model import PeerAddress
+from hub.pauses import Pauses
 from hub.storage.durable import disk_faults_named, write_durably
 
 log = structlog.get_logger()
@@ -47,7 +48,7 @@ class Company:
     ) -> None:
         self._backbone, self._ledger, self._path = backbone, ledger, data / FILE_NAME
         self._now, self._clock = now, clock
-        self._pauses: dict[str, tuple[float, float]] = {}  # peer id -> (not before, the pause that led to it)
+        self._pauses = Pauses[str](FIRST_PAUSE_S, LONGEST_PAUSE_S, clock)  # by peer id
         self._met = _read(self._path)
         self._written, self._written_at = dict(self._met), -WRITTEN_EVERY_S
 
@@ -75,9 +76,8 @@ class Company:
                 await self._backbone.disconnect(peer.peer_id)
 
     async def _call_some(self, known: dict[str, tuple[str, ...]]) -> None:
-        now = self._clock()
-        self._pauses = {name: pause for name, pause in self._pauses.items() if name in known}
-        due = [name for name in known if self._pauses.get(name, (0.0, 0.0))[0] <= now]
+        self._pauses.keep_only(known)
+        due = [name for name in known if not self._pauses.left_s(name)]
         chosen = random.sample(due, min(CALLED_AT_ONCE, len(due)))
         await asyncio.gather(*(self._call(name, known[name]) for name in chosen))
 
@@ -87,9 +87,7 @@ class Company:
             await self._backbone.introduce(PeerAddress(name, tuple(plain)))
             await self._backbone.connect(f"{plain[0]}/p2p/{name}")
         except DigmError as error:
-            _, pause = self._pauses.get(name, (0.0, 0.0))
-            pause = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * pause))
-            self._pauses[name] = self._clock() + pause, pause
+            self._pauses.failed(name)
             log.debug("node_not_reached", peer_id=name, code=error.code)
 
     async def _remember(self, present: dict[str, tuple[str, ...]]) -> None:

@@ -105,7 +105,8 @@ class Node:
         self._holdings: tuple[int, Mapping[bytes, Holding]] = (-1, {})
         self._herald = Herald(network, identity, self._held, _voice(settings))
         network.ledger = self._herald.ledger
-        audits = AuditSettings(epoch_s=settings.audit_epoch_seconds)
+        audits = _audits(settings)
+        self._audited_every_s = min(AUDITED_EVERY_S, audits.epoch_s / 8)
         self._auditor = Auditor(network, identity, self._store, self._herald, records, audits)
         self._pinner = Pinner(
             network, identity, self._store, self._herald, records, _policy(settings), self._auditor.health
@@ -115,7 +116,8 @@ class Node:
             network, identity, self._herald, lambda: self._auditor.scores, settings.data,
             IndexSettings(every_s=min(IndexSettings.every_s, self._presence_s / 3)),
         )  # fmt: skip
-        self._scrubber = Scrubber(self._store, Repairer(network, self._herald.ledger).fetch)
+        repairer = Repairer(network, self._herald.ledger)
+        self._scrubber = Scrubber(self._store, repairer.fetch, idle_s=settings.node_scrub_seconds)
         parts = Parts(settings, self._store, records, self._backbone, self._herald, self._pinner, self._auditor)
         self._status = Status(parts)
         self._status.gateway_url = gateway_url(settings)
@@ -146,7 +148,7 @@ class Node:
                 work = [
                     tasks.create_task(self._every(ANNOUNCED_EVERY_S, self._announce), name="herald"),
                     tasks.create_task(self._every(PINNED_EVERY_S, self._pinner.tick), name="pinner"),
-                    tasks.create_task(self._every(AUDITED_EVERY_S, self._auditor.tick), name="auditor"),
+                    tasks.create_task(self._every(self._audited_every_s, self._auditor.tick), name="auditor"),
                     tasks.create_task(self._every(LOOKED_EVERY_S, self._look), name="status"),
                     tasks.create_task(self._every(CALLED_EVERY_S, self._company.tick), name="company"),
                     tasks.create_task(self._every(self._presence_s / 6, self._twins.look), name="twins"),
@@ -326,6 +328,11 @@ def _policy(settings: Settings) -> PinSettings:
         # Others' turn comes after a tenth of it at the latest, as with the defaults.
         step_s=min(default.step_s, settings.node_loss_seconds / 10),
     )
+
+
+def _audits(settings: Settings) -> AuditSettings:
+    default, epoch_s = AuditSettings(), settings.audit_epoch_seconds
+    return AuditSettings(epoch_s=epoch_s, deadline_s=min(default.deadline_s, epoch_s))
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -17,6 +17,7 @@ from digm.errors import DigmError
 from digm.ids import short
 from hub.node.index import Place
 from hub.node.storage import NodeStore
+from hub.pauses import Pauses
 from hub.storage.durable import open_regular
 
 log = structlog.get_logger()
@@ -27,7 +28,7 @@ LOST = Gauge("digm_lost_chunks", "Chunks that are to be repaired.")
 # A disk of 1 TB is read once in six days, and a listener does not notice.
 BYTES_PER_S = 2_000_000.0
 BATCH = 32  # chunks between two lookups; their being sound is written down together
-IDLE_S = 60.0  # between two rounds over a small store
+IDLE_S = 60.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 600.0
 
 Repair = Callable[[Place], Awaitable[bytes]]
@@ -40,6 +41,7 @@ class Scrubber:
     Args:
         repair: see `Repair`.
         bytes_per_s: most that is read in a second, on average.
+        idle_s: between two rounds over less than a batch; more is read without a rest.
         clock, sleep: of the event loop; tests bring their own.
     """
 
@@ -48,13 +50,14 @@ class Scrubber:
         store: NodeStore,
         repair: Repair,
         bytes_per_s: float = BYTES_PER_S,
+        idle_s: float = IDLE_S,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._store, self._repair, self._bytes_per_s = store, repair, bytes_per_s
+        self._store, self._repair, self._bytes_per_s, self._idle_s = store, repair, bytes_per_s, idle_s
         self._clock, self._sleep = clock, sleep
-        self._pauses: dict[str, tuple[float, float]] = {}  # hash -> (not before, the pause that led to it)
+        self._pauses = Pauses[str](FIRST_PAUSE_S, LONGEST_PAUSE_S, clock)  # by hash
 
     async def run(self) -> None:
         """Scrub and repair until cancelled."""
@@ -83,16 +86,15 @@ class Scrubber:
             how many were put back.
         """
         lost = await asyncio.to_thread(self._store.lost)
-        self._pauses = {place.hash: self._pauses[place.hash] for place in lost if place.hash in self._pauses}
+        self._pauses.keep_only({place.hash for place in lost})
         repaired = 0
         for place in lost:
-            not_before, pause = self._pauses.get(place.hash, (0.0, 0.0))
-            if self._clock() >= not_before:
-                if await self._repair_one(place):
-                    repaired += 1
-                else:
-                    pause = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * pause))
-                    self._pauses[place.hash] = (self._clock() + pause, pause)
+            if self._pauses.left_s(place.hash):
+                continue
+            if await self._repair_one(place):
+                repaired += 1
+            else:
+                self._pauses.failed(place.hash)
         LOST.set(len(lost) - repaired)
         return repaired
 
@@ -132,7 +134,7 @@ class Scrubber:
                 log.warning("scrub_failed", code=error.code, reason=error.message)
                 is_round = True
             if is_round:
-                await self._sleep(IDLE_S)
+                await self._sleep(self._idle_s)
 
     async def _repair_forever(self) -> None:
         while True:

@@ -8,6 +8,7 @@ import asyncio
 import random
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -44,6 +45,7 @@ PROTOCOL = "/digm/audit/1.0.0"
 DEBT_TURN = 0.25
 """Part of the questions that are for chunks that a node did not answer for."""
 PLANNED_AGAIN_S = 60.0
+NODES_AT_ONCE = 16
 _TRACKS_PER_DRAW = 8
 _OUR_TROUBLE = ("backbone_down",)
 
@@ -112,10 +114,9 @@ class Auditor:
             Unavailable: our own records or store fail.
         """
         await self._judge_denials()
+        due = self._due()  # of an epoch that is just over, too
         await self._make_plan(epoch_of(self._now(), self._settings.epoch_s))
-        while self._plan and self._plan[0][0] <= self._now():
-            _, node = self._plan.pop(0)
-            await self.audit(node)
+        await self._ask([*due, *self._due()])
 
     async def audit(self, node: bytes) -> Outcome | None:
         """Ask a node once, now.
@@ -147,6 +148,25 @@ class Auditor:
             self._denied[node, challenge.chunk_hash] = _Denied(challenge, claim.sequence)
             return None
         return await self._record(challenge, judge(challenge, answer, own, still_claims=True))
+
+    def _due(self) -> list[bytes]:
+        due = [node for moment, node in self._plan if moment <= self._now()]
+        del self._plan[: len(due)]
+        return due
+
+    async def _ask(self, nodes: list[bytes]) -> None:
+        """Ask each as often as it is named, several at once: who is silent must not take the others' turns."""
+        places = asyncio.Semaphore(NODES_AT_ONCE)
+
+        async def ask(node: bytes, times: int) -> None:
+            async with places:
+                for _ in range(times):
+                    await self.audit(node)
+
+        asked = await asyncio.gather(*(ask(*item) for item in Counter(nodes).items()), return_exceptions=True)
+        for failed in asked:
+            if failed is not None:
+                raise failed
 
     async def _on_challenge(self, _peer: str, request: bytes) -> bytes:
         challenge = parse_challenge(request, self._me)
