@@ -16,7 +16,8 @@ from hub.backbone.identity import NodeIdentity
 from tests.browser.elder_node import ElderNode
 from tests.browser.music import Samples
 from tests.browser.player_page import PATIENCE_S, PlayerPage
-from tests.browser.stack import Stack, free_ports
+from tests.browser.stack import Stack
+from tests.ports import free_port
 
 Music = dict[str, tuple[Path, Samples, int, int]]
 
@@ -24,7 +25,7 @@ Music = dict[str, tuple[Path, Samples, int, int]]
 @pytest.fixture
 def member(own_stack: Stack) -> Stack:
     """A stack whose hub is in the backbone, at an address that is known."""
-    (port,) = free_ports(1)
+    port = free_port()
     own_stack.settings["DIGM_BACKBONE_LISTEN"] = f"/ip4/127.0.0.1/tcp/{port}"
     own_stack.settings["DIGM_OPERATOR"] = "the hub"
     return own_stack

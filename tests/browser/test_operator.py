@@ -10,8 +10,9 @@ from playwright.async_api import BrowserContext, Page, expect
 
 from hub.backbone.identity import NodeIdentity
 from tests.browser.elder_node import ElderNode
-from tests.browser.stack import Stack, free_ports
+from tests.browser.stack import Stack
 from tests.hub.house import publish_track
+from tests.ports import free_port
 
 PATIENCE_MS = 40_000
 
@@ -20,7 +21,7 @@ PATIENCE_MS = 40_000
 def hub(own_stack: Stack) -> Stack:
     """A hub in the backbone, with a track."""
     publish_track(own_stack.data, title="Night train")
-    (port,) = free_ports(1)
+    port = free_port()
     own_stack.settings["DIGM_BACKBONE_LISTEN"] = f"/ip4/127.0.0.1/tcp/{port}"
     own_stack.start("hub")
     own_stack.wait_until_alive()

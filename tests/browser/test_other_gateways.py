@@ -16,7 +16,8 @@ from playwright.async_api import BrowserContext
 
 from tests.browser.music import Samples
 from tests.browser.player_page import PATIENCE_S, PlayerPage
-from tests.browser.stack import STOP_TIMEOUT_S, Stack, free_ports
+from tests.browser.stack import STOP_TIMEOUT_S, Stack
+from tests.ports import free_port
 
 Music = dict[str, tuple[Path, Samples, int, int]]
 
@@ -25,7 +26,7 @@ class Mirror:
     """Another gateway: a process of its own, over a copy of what is published."""
 
     def __init__(self, stack: Stack, data: Path) -> None:
-        (self.port,) = free_ports(1)
+        self.port = free_port()
         self.url = f"http://localhost:{self.port}"
         self._stack, self._data = stack, data
         self._process: subprocess.Popen[bytes] | None = None

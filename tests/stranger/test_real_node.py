@@ -4,17 +4,18 @@ import asyncio
 import json
 from pathlib import Path
 
-from bench.stack import digm, free_ports
+from bench.stack import digm
 from hub.backbone.identity import NodeIdentity
 from tests.hub.backbone.nodes import until
 from tests.hub.house import publish_track
 from tests.hub.node.processes import NodeProcess, get, hub_process, nodes
+from tests.ports import free_ports
 from tests.stranger.strangers import install, stranger
 
 
 async def test_a_stranger_fetches_from_a_node_and_is_a_source_at_the_hub(tmp_path: Path) -> None:
     install()
-    data, port = tmp_path / "hub", free_ports(8)
+    data, port = tmp_path / "hub", free_ports(8)[0]
     track = publish_track(data, chunk_count=9)
     listen = f"/ip4/127.0.0.1/tcp/{port + 6}"
     known = f"{listen}/p2p/{NodeIdentity.load(data).peer_id}"

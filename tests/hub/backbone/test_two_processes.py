@@ -17,7 +17,7 @@ from hub.backbone.identity import NodeIdentity
 from hub.backbone.settings import BackboneSettings
 from tests.hub.backbone.nodes import NodeProcess, backbone, node_process, until
 from tests.hub.house import Published, publish_track
-from tests.hub.node.processes import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 KEY = hashlib.sha256(b"a track").digest()

@@ -22,6 +22,7 @@ from hub.storage.catalogue import Catalogue
 from hub.storage.chunk_store import ChunkStore
 from tests.hub.house import publish_track
 from tests.hub.seeding.listener import listening
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.skipif(
     StaticFiles().assets() is None, reason="the player is not built (npm run build)"
@@ -30,19 +31,6 @@ PROCESSES = ("hub", "gateway", "seed", "artist")
 READY_WITHIN_S = 90
 STOPS_WITHIN_S = 15
 NOT_THE_ONE = "not the one"
-
-
-def four_free_ports() -> int:
-    """The first of four ports in a row that are free."""
-    while True:
-        with contextlib.ExitStack() as stack:
-            first = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
-            try:
-                for port in range(first + 1, first + 4):
-                    stack.enter_context(socket.create_server(("127.0.0.1", port)))
-            except (OSError, OverflowError):
-                continue
-            return first
 
 
 class Up:
@@ -66,7 +54,7 @@ class Up:
 @contextlib.asynccontextmanager
 async def up(data: Path, **variables: str) -> AsyncIterator[Up]:
     """Start it and wait for its last line."""
-    port = four_free_ports()
+    port = free_ports(4)[0]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "hub.cli", "up", "--port", str(port), "--data", str(data)),
         stdout=asyncio.subprocess.PIPE,
@@ -146,7 +134,7 @@ async def test_a_crashed_process_is_started_again(tmp_path: Path) -> None:
 
 async def test_a_hub_for_a_network_brings_its_relay_and_tells_listeners_of_it(tmp_path: Path) -> None:
     publish_track(tmp_path)
-    turn_port, health_port = str(four_free_ports()), str(four_free_ports())
+    turn_port, health_port = map(str, free_ports(2))
     async with up(
         tmp_path, DIGM_HOST="0.0.0.0", DIGM_TURN_PORT=turn_port, DIGM_RELAY_PORT=health_port
     ) as running:
@@ -177,7 +165,7 @@ async def test_a_relays_port_that_is_taken_does_not_keep_the_music_from_playing(
 async def test_a_relay_that_was_asked_for_and_cannot_start_is_one_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        arguments = ("--port", str(four_free_ports()), "--data", str(tmp_path))
+        arguments = ("--port", str(free_ports(4)[0]), "--data", str(tmp_path))
         status, said = await refusal(*arguments, DIGM_RELAY="yes", DIGM_TURN_PORT=port)
     assert (status, said) == (2, f"Port {port} is already in use on 127.0.0.1; choose another one.\n")
 
@@ -225,7 +213,7 @@ async def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
 
 async def test_a_data_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    status, said = await refusal("--port", str(four_free_ports()), "--data", str(tmp_path / "file" / "data"))
+    status, said = await refusal("--port", str(free_ports(4)[0]), "--data", str(tmp_path / "file" / "data"))
     assert status == 2
     assert said.count("\n") == 1
     assert "cannot be written" in said
@@ -234,7 +222,7 @@ async def test_a_data_folder_that_cannot_be_written_is_one_sentence(tmp_path: Pa
 async def test_two_of_them_do_not_share_one_data_folder(tmp_path: Path) -> None:
     publish_track(tmp_path)
     async with up(tmp_path):
-        status, said = await refusal("--port", str(four_free_ports()), "--data", str(tmp_path))
+        status, said = await refusal("--port", str(free_ports(4)[0]), "--data", str(tmp_path))
     assert status == 2
     assert "already running" in said
 
@@ -242,7 +230,7 @@ async def test_two_of_them_do_not_share_one_data_folder(tmp_path: Path) -> None:
 async def test_a_process_that_refuses_its_settings_ends_everything_with_its_sentence(tmp_path: Path) -> None:
     publish_track(tmp_path)
     status, said = await refusal(
-        "--port", str(four_free_ports()), "--data", str(tmp_path), DIGM_VAULT_PASSPHRASE=NOT_THE_ONE
+        "--port", str(free_ports(4)[0]), "--data", str(tmp_path), DIGM_VAULT_PASSPHRASE=NOT_THE_ONE
     )
     assert status == 2
     assert said.count("\n") == 1
@@ -253,7 +241,7 @@ async def test_a_vault_of_somebody_else_is_said_soon_and_with_the_artists_name(t
     publish_track(tmp_path, artist="Somebody")
     publish_track(tmp_path / "other")
     (tmp_path / "other" / VAULT_FILE).replace(tmp_path / VAULT_FILE)
-    status, said = await refusal("--port", str(four_free_ports()), "--data", str(tmp_path))
+    status, said = await refusal("--port", str(free_ports(4)[0]), "--data", str(tmp_path))
     assert status == 2
     assert said.count("\n") == 1
     assert "no artist process answers for Somebody" in said

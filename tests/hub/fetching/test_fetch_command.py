@@ -23,10 +23,11 @@ from digm.manifest import encode_manifest
 from hub.backbone.identity import NodeIdentity
 from hub.storage.chunk_store import ChunkStore
 from tests.browser.hostile_peer import Babbling, Boasting, Corrupting, Flooding, HostilePeer, Silent
-from tests.browser.stack import Stack, free_ports
+from tests.browser.stack import Stack
 from tests.hub.fetching.bad_gateway import bad_gateway, lacking
 from tests.hub.fetching.recordings import RATE, Recording, decoded, published
 from tests.hub.media.sounds import music, quantised, write_wav
+from tests.ports import free_port
 
 SOUND = quantised(music(15 * RATE), 16)
 PREVIEW_S = 4
@@ -55,7 +56,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     preview = published(
         write_wav(folder / "teaser.wav", teaser, RATE, 16), data, title="Teaser", preview_seconds=PREVIEW_S
     )
-    [port] = free_ports(1)
+    port = free_port()
     listen = f"/ip4/127.0.0.1/tcp/{port}"
     stack = Stack(data, {"DIGM_BACKBONE_LISTEN": listen})
     stack.start()

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.browser.stack import free_ports
+from tests.ports import free_ports
 
 READY_WITHIN_S = 30.0
 STOP_WITHIN_S = 12.0

@@ -27,7 +27,6 @@ from tests.hub.node.processes import (
     QUICK,
     NodeProcess,
     Origin,
-    free_port,
     get,
     hub_process,
     nodes,
@@ -35,6 +34,7 @@ from tests.hub.node.processes import (
     until,
 )
 from tests.hub.seeding.listener import listening
+from tests.ports import free_port
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "fresh-index.schema.json"
 NAMES = ("alpha", "beta", "gamma")

@@ -5,7 +5,6 @@ import contextlib
 import datetime
 import ipaddress
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from hub.relay.credentials import load_relay_secret, turn_credentials
+from tests.ports import free_ports
 
 STARTS_WITHIN_S = 30.0
 # Public, and nobody's neighbour: refused only because the settings say that the hub is there.
@@ -109,19 +109,6 @@ def wait_until_ready(health_port: int, process: "subprocess.Popen[bytes]", log: 
             return
         time.sleep(0.05)
     raise AssertionError(log.read_text())
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that are free for UDP and TCP."""
-    with contextlib.ExitStack() as stack:
-        found: list[int] = []
-        while len(found) < count:
-            with contextlib.suppress(OSError):
-                tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-                udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-                udp.bind(("127.0.0.1", tcp.getsockname()[1]))
-                found.append(tcp.getsockname()[1])
-        return found
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:

@@ -5,7 +5,6 @@ import contextlib
 import hashlib
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -22,12 +21,7 @@ from hub.signalling.tokens import load_swarm_secret, swarm_token
 from hub.storage.chunk_store import ChunkStore
 from tests.hub.seeding.listener import Listener, listening
 from tests.hub.seeding.noise_track import publish_noise
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.ports import free_port
 
 
 @contextlib.asynccontextmanager

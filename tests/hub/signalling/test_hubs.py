@@ -16,7 +16,6 @@ import aiohttp
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bench.stack import free_ports
 from digm import signalling as messages
 from digm.errors import CallerFault
 from digm.hub_choice import HubChoice
@@ -25,6 +24,7 @@ from digm.signalling_client import ClientSettings, SignallingClient, SignatureWa
 from hub.config import Settings
 from hub.signalling.homes import MISSES_TO_BE_DEAD, Homes, signal_address
 from hub.signalling.tokens import load_swarm_secret, swarm_token
+from tests.ports import free_ports
 
 A, B, C = "https://a.example", "https://b.example", "https://c.example"
 
@@ -102,8 +102,7 @@ class Hubs:
 
 @pytest.fixture
 async def hubs(tmp_path: Path) -> AsyncIterator[Hubs]:
-    first = free_ports(4)
-    hubs = Hubs(tmp_path, (f"http://127.0.0.1:{first}", f"http://127.0.0.1:{first + 2}"))
+    hubs = Hubs(tmp_path, tuple(f"http://127.0.0.1:{port}" for port in free_ports(4)[::2]))
     try:
         for url in hubs.urls:
             await hubs.start(url)
