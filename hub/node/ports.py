@@ -1,6 +1,7 @@
 """Ports that were free once and are kept from then on: others know a node by its addresses."""
 
 import json
+import random
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,10 @@ from hub.storage.durable import disk_faults_named, write_durably
 
 log = structlog.get_logger()
 FILE_NAME = "ports.json"
+# Below those that systems give to outgoing connections: between choosing one and listening on it, one of these
+# could be taken, and so could the port of a node that was stopped for a while.
+CHOSEN_FROM = range(20_000, 32_768)
+TRIES = 100
 
 
 class KeptPorts:
@@ -42,16 +47,20 @@ class KeptPorts:
             return kept
         if kept is not None:
             log.warning("port_changed", of=name, was=kept, reason="somebody else listens on it")
-        # Nobody listens on any of them yet, so the system might say the same one twice.
-        chosen = _free_port(host, 0)
-        while chosen in self._kept.values():
-            chosen = _free_port(host, 0)
+        chosen = self._choose(host)
         if not chosen:  # not an address of this machine: who listens on it will say so
             return 0
         self._kept[name] = chosen
         with disk_faults_named(self._path.parent):
             write_durably(self._path, json.dumps(self._kept).encode(), self._path.parent / "incoming")
         return chosen
+
+    def _choose(self, host: str) -> int:
+        for tried in random.sample(CHOSEN_FROM, TRIES):
+            # Nobody listens on the kept ones yet, so they would seem free.
+            if tried not in self._kept.values() and _free_port(host, tried):
+                return tried
+        return _free_port(host, 0)
 
     def multiaddrs(self, wanted: Sequence[str]) -> tuple[str, ...]:
         """The same for multiaddrs: `/ip4/HOST/tcp/0...` gets a port."""

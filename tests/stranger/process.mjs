@@ -9,17 +9,17 @@ import { createNode } from './node.mjs'
 /**
  * Say who we are, then obey until standard input ends. A line is a list: the name of a method and its arguments.
  * @param {string[]} known multiaddrs to start from
- * @param {object} gossip settings of GossipSub
+ * @param {object} settings of the node, beside those below
  * @param {(node: import('libp2p').Libp2p, key: import('@libp2p/interface').PrivateKey) => Promise<object>} become
  */
-export async function obey (known, gossip, become) {
+export async function obey (known, settings, become) {
   const key = await generateKeyPair('Ed25519')
   const node = await createNode({
     privateKey: key,
     transports: [tcp(), webSockets()],
     listen: ['/ip4/127.0.0.1/tcp/0', '/ip4/127.0.0.1/tcp/0/ws'],
     known,
-    gossip
+    ...settings
   })
   const servant = await become(node, key)
   say({ peer_id: node.peerId.toString(), multiaddrs: node.getMultiaddrs().map(String) })
