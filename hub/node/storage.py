@@ -53,7 +53,7 @@ class NodeStore:
         self._used: dict[str, float] = {}
         self._arriving: set[str] = set()
         self._turn = threading.Condition(threading.RLock())
-        self._arriving_bytes = 0
+        self._arriving_bytes, self._is_closed = 0, False
         self._lock = lock_folder(data)
         try:
             self._index = NodeIndex(data)
@@ -66,8 +66,12 @@ class NodeStore:
             raise
 
     def close(self) -> None:
-        """Write down what was used when, and let another process have the folder."""
+        """Write down what was used when, and let another process have the folder. Safe to call twice."""
         with self._turn:
+            # A second close of the descriptor would be of a file that somebody else has opened since.
+            if self._is_closed:
+                return
+            self._is_closed = True
             with suppress(Unavailable, CallerFault):
                 self._write_uses()
             self._index.close()

@@ -1,7 +1,9 @@
 import hashlib
+import os
 import random
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 
@@ -303,11 +305,24 @@ def test_two_nodes_do_not_share_a_folder(open_node, tmp_path):
 
 def test_an_index_from_the_future_is_not_touched(open_node, tmp_path):
     open_node().close()
-    with sqlite3.connect(tmp_path / "node" / FILE_NAME) as database:
+    with closing(sqlite3.connect(tmp_path / "node" / FILE_NAME)) as database:
         database.execute("PRAGMA user_version = 99")
     with pytest.raises(CallerFault) as refused:
         NodeStore(tmp_path / "node", PLENTY)
     assert refused.value.code == "node_index_newer"
+
+
+def test_a_second_close_does_not_close_what_somebody_else_has_opened_since(open_node, tmp_path):
+    node = open_node()
+    node.close()
+    others = [os.open(tmp_path, os.O_RDONLY) for _ in range(16)]
+    try:
+        node.close()
+        for descriptor in others:
+            os.fstat(descriptor)
+    finally:
+        for descriptor in others:
+            os.close(descriptor)
 
 
 def test_many_threads_that_put_read_and_evict_leave_an_exact_account(open_node, tracks):
