@@ -86,6 +86,8 @@ class Content:
         if names_etag(headers.get("if-none-match"), etag):
             return Reply(304, headers=unchanging)
         answer = {"accept-ranges": "bytes", **unchanging, **fields}
+        if method == "GET":
+            self._store.note_use(name)
         asked = headers.get("range") if method == "GET" else None
         wanted = parse_range(asked, len(data)) if range_still_applies(headers.get("if-range"), etag) else None
         if wanted is None:

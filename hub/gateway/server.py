@@ -21,6 +21,7 @@ from hub.gateway.sockets import BACKLOG, GatewaySockets, bind_for_workers
 from hub.gateway.tcp import bound_connections
 from hub.gateway.workers import supervise
 from hub.storage.chunk_store import ChunkStore
+from hub.storage.uses import telling_chunks
 
 log = structlog.get_logger()
 DRAIN_S = 3.0
@@ -77,7 +78,7 @@ async def serve(
         listening: a TCP socket that is bound already (tests).
         sockets: those of this worker; else they are made from the settings, and so are the workers.
         shelf: from which the server in front of this worker takes chunks.
-        store: read in place of one of our own, where this process is the only worker.
+        store: read in place of one of our own; of no use to workers that are made here.
     Raises:
         CallerFault: `port_in_use`, `cannot_listen`, `bad_certificate`, `nginx_missing`, `nginx_refused`.
         Unavailable: `nginx_failed`.
@@ -100,9 +101,11 @@ async def serve(
         return
     elif sockets is None:
         [sockets] = bind_for_workers(settings)
-    await _serve_alone(
-        settings, stop, sockets, files, shelf, store or ChunkStore(settings.data, settings.verify_reads)
-    )
+    if store is not None:
+        await _serve_alone(settings, stop, sockets, files, shelf, store)
+        return
+    async with telling_chunks(settings.data, settings.verify_reads) as own:
+        await _serve_alone(settings, stop, sockets, files, shelf, own)
 
 
 async def _serve_alone(

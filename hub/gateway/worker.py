@@ -14,6 +14,7 @@ from hub.gateway.server import serve
 from hub.gateway.shelf import Shelf
 from hub.gateway.sockets import GatewaySockets
 from hub.lifecycle import run_process
+from hub.storage.uses import telling_chunks
 
 
 def main() -> None:
@@ -23,13 +24,15 @@ def main() -> None:
 
     async def work(stop: asyncio.Event) -> None:
         shelf, counting = None, None
-        if len(sys.argv) > 4:
-            shelf = Shelf(Path(sys.argv[4]), int(sys.argv[5]))
-            if sys.argv[6] != "-":
-                counting = asyncio.create_task(count_for_ever(Path(sys.argv[6])), name="count")
-        await serve(settings, stop, sockets=sockets, shelf=shelf)
-        if counting is not None:
-            counting.cancel()
+        async with telling_chunks(settings.data, settings.verify_reads) as store:
+            if len(sys.argv) > 4:
+                shelf = Shelf(Path(sys.argv[4]), int(sys.argv[5]))
+                if sys.argv[6] != "-":
+                    counts = count_for_ever(Path(sys.argv[6]), store.note_use)
+                    counting = asyncio.create_task(counts, name="count")
+            await serve(settings, stop, sockets=sockets, shelf=shelf, store=store)
+            if counting is not None:
+                counting.cancel()
 
     run_process("gateway", settings, work)
 

@@ -302,7 +302,7 @@ class NodeIndex:
     def mark_used(self, used: dict[str, float]) -> None:
         with self._writing():
             rows = [(at, name) for name, at in used.items()]
-            self._db.executemany("UPDATE chunks SET used_at = ? WHERE hash = ?", rows)
+            self._db.executemany("UPDATE chunks SET used_at = max(used_at, ?) WHERE hash = ?", rows)
 
     def longest_unchecked(self, count: int) -> list[tuple[str, int]]:
         """(Hash, size) of the chunks whose bytes were not looked at for longest."""

@@ -209,6 +209,7 @@ class Node:
 
     async def _look(self) -> None:
         self._gateway_answers = await self._asked_gateway()
+        await asyncio.to_thread(self._store.write_uses)
         try:
             await self._index.tick()
             self._is_written = True

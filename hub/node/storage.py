@@ -23,12 +23,11 @@ from digm.ids import short, to_hex
 from digm.manifest import Manifest, manifest_hash, parse_manifest
 from hub.node.files import WatchedChunks, lock_folder, make_agree
 from hub.node.index import HeldTrack, NodeIndex, Pin, Place, places_of
+from hub.node.uses import LastUses
 from hub.storage.verification import signature_holds
 
 log = structlog.get_logger()
 FOREVER = float("inf")
-# When this many chunks were read since, the times of their last use are written down.
-MOST_UNWRITTEN_USES = 512
 
 
 class NodeStore:
@@ -48,14 +47,14 @@ class NodeStore:
 
     def __init__(self, data: Path, quota_bytes: int, now: Callable[[], float] = time.time) -> None:
         self.data, self.quota_bytes, self.changes = data, quota_bytes, 0
-        self.chunks = WatchedChunks(data, self._was_used, self._was_bad)
         self._now = now
-        self._used: dict[str, float] = {}
         self._arriving: set[str] = set()
         self._turn = threading.Condition(threading.RLock())
         self._arriving_bytes, self._is_closed = 0, False
         self._lock = lock_folder(data)
         try:
+            self._uses = LastUses(data, now)
+            self.chunks = WatchedChunks(data, self._uses.note, self._was_bad)
             self._index = NodeIndex(data)
             make_agree(self.chunks, self._index, now())
             self._held_bytes = self._index.held_bytes()
@@ -291,6 +290,12 @@ class NodeStore:
         with self._turn:
             return self._index.longest_unchecked(count)
 
+    def write_uses(self) -> None:
+        """Write down what was used when, if it is much; call it every few seconds."""
+        if self._uses.are_many():
+            with self._turn, suppress(Unavailable):  # on a full disk chunks are read all the same
+                self._write_uses()
+
     def mark_checked(self, hashes: Iterable[str]) -> None:
         """These chunks were looked at."""
         with self._turn:
@@ -352,7 +357,7 @@ class NodeStore:
         self._index.remove_chunks(name for name, _ in victims)
         for name, size in victims:
             self.chunks.delete(name)
-            self._used.pop(name, None)
+            self._uses.forget(name)
             self._held_bytes -= size
         self.changes += 1
 
@@ -383,14 +388,6 @@ class NodeStore:
                 raise Unavailable("track_not_held", f"The track {short(root)} is not here.", track_root=root)
             return self._index.places(root)
 
-    # -- reads, as `chunks` tells them
-
-    def _was_used(self, hash_hex: str) -> None:
-        self._used[hash_hex] = self._now()
-        if len(self._used) > MOST_UNWRITTEN_USES:
-            with self._turn, suppress(Unavailable):  # a full disk must not keep a chunk from being read
-                self._write_uses()
-
     def _was_bad(self, hash_hex: str) -> None:
         try:
             self.take_out(hash_hex)
@@ -398,5 +395,4 @@ class NodeStore:
             log.warning("chunk_not_taken_out", hash=short(hash_hex), code=error.code)
 
     def _write_uses(self) -> None:
-        used, self._used = self._used, {}
-        self._index.mark_used(used)
+        self._index.mark_used(self._uses.take())
