@@ -11,10 +11,9 @@ import random
 import statistics
 from dataclasses import dataclass
 
-from digm.audits import AuditScore, Health, Outcome
+from digm.audits import DEBT_TURN, AuditScore, Health, Outcome
 
 MOST_AUDITS = 100_000
-DEBT_TURN = 0.25
 
 
 @dataclass(frozen=True)

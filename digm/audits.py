@@ -20,7 +20,7 @@ from digm.chunks import FRAME_BYTES, MAX_CHUNK_BYTES
 from digm.errors import PeerFault
 from digm.ids import ID_BYTES, to_hex
 from digm.json_reader import JsonReader
-from digm.rendezvous import ranked
+from digm.rendezvous import is_among_first
 
 MAX_CHALLENGE_BYTES = 1024
 MAX_RANGE_BYTES = FRAME_BYTES
@@ -29,6 +29,8 @@ EPOCH_S = 3600
 AUDITORS_PER_NODE = 3
 CHALLENGES_PER_EPOCH = 4
 """What one auditor asks one node in one epoch."""
+DEBT_TURN = 0.25
+"""Part of the questions that are for chunks that a node did not answer for."""
 
 
 @dataclass(frozen=True)
@@ -313,12 +315,18 @@ def audit_targets(
         claims: node -> track roots that it claims; this node with what it really has.
     """
     holdings = {node: frozenset(roots) for node, roots in claims.items()}
+    names = {node: to_hex(node) for node in holdings}
     mine = holdings.get(me, frozenset())
     targets = []
     for node, roots in holdings.items():
-        if node == me or not roots & mine:
+        if node == me or roots.isdisjoint(mine):
             continue
-        able = (to_hex(other) for other, held in holdings.items() if other != node and held & roots)
-        if to_hex(me) in ranked(f"digm/1 epoch {epoch} {to_hex(node)}", able)[:auditors]:
+        # Names cost nothing: ten thousand of them must not cost a comparison of each with each.
+        others = (
+            names[other]
+            for other, held in holdings.items()
+            if other not in (node, me) and not roots.isdisjoint(held)
+        )
+        if is_among_first(f"digm/1 epoch {epoch} {names[node]}", names[me], others, auditors):
             targets.append(node)
     return sorted(targets)

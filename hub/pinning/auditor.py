@@ -1,7 +1,7 @@
 """Asks other nodes for proofs of what they claim, and answers such questions about what lies here.
 
 An answer is made from bytes whose hash was checked just now, or not at all: a node whose disk rots says that a
-chunk is gone, and never gives a wrong proof. What came of each audit is durable before the next one begins.
+chunk is gone, and never gives a wrong proof. What came of each audit of a node is durable before its next one.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import structlog
@@ -17,6 +17,7 @@ import structlog
 from digm.announcements import Announcement
 from digm.audits import (
     CHALLENGES_PER_EPOCH,
+    DEBT_TURN,
     EPOCH_S,
     MAX_CHALLENGE_BYTES,
     NOT_HELD,
@@ -32,20 +33,20 @@ from digm.audits import (
     judge,
     parse_challenge,
 )
+from digm.backbone_messages import AUDIT
 from digm.errors import PeerFault, Unavailable
 from digm.ids import from_hex, short, to_hex
-from digm.manifest import parse_manifest
+from digm.manifest import Rendition, parse_manifest
 from digm.node_ids import peer_id
 from hub.pinning.herald import Herald
 from hub.pinning.network import Identity, Network, Readable
 from hub.pinning.records import Records
 
 log = structlog.get_logger()
-PROTOCOL = "/digm/audit/1.0.0"
-DEBT_TURN = 0.25
-"""Part of the questions that are for chunks that a node did not answer for."""
+PROTOCOL = AUDIT.name
 PLANNED_AGAIN_S = 60.0
 NODES_AT_ONCE = 16
+MOST_SCORES = 10_000  # nodes; who was not audited for longest goes
 _TRACKS_PER_DRAW = 8
 _OUR_TROUBLE = ("backbone_down",)
 
@@ -99,8 +100,9 @@ class Auditor:
         """Take up the scores that were kept, and answer challenges."""
         self.scores = await asyncio.to_thread(self._records.scores)
         self._network.serve(
-            PROTOCOL, self._on_challenge, most_bytes=MAX_CHALLENGE_BYTES, timeout_s=20.0, parallel=4
-        )
+            AUDIT.name, self._on_challenge, most_bytes=MAX_CHALLENGE_BYTES, timeout_s=AUDIT.timeout_s,
+            parallel=4,
+        )  # fmt: skip
 
     def health(self, node: bytes) -> Health:
         """How a node stands with us."""
@@ -137,7 +139,7 @@ class Auditor:
             async with asyncio.timeout(self._settings.deadline_s):
                 answer = await self._network.request(
                     peer_id(node),
-                    PROTOCOL,
+                    AUDIT.name,
                     encode_challenge(challenge),
                     timeout_s=self._settings.deadline_s,
                     most_bytes=MAX_CHALLENGE_BYTES,
@@ -231,7 +233,7 @@ class Auditor:
             places = [
                 ChunkPlace(rendition.chunk_hashes[chunk], rendition.chunk_bytes(chunk))
                 for rendition in manifest.renditions
-                for chunk in claim.held.get(rendition.id, ())
+                for chunk in _claimed(claim, rendition)
                 if chunk in ours.get(rendition.id, ())
             ]
             if places:
@@ -260,7 +262,24 @@ class Auditor:
         )
         if score.health is not was:
             log.info("node_health_changed", node=short(challenge.node), was=was.value, now=score.health.value)
+        await self._forget_some()
         return counted
+
+    async def _forget_some(self) -> None:
+        """Nodes come and go for years, and names cost nothing: what is known of them has an end."""
+        many = len(self.scores) - MOST_SCORES
+        if many > 0:
+            gone = sorted(self.scores, key=lambda node: self.scores[node].last_at)[:many]
+            for node in gone:
+                del self.scores[node]
+            await asyncio.to_thread(self._records.drop_scores, gone)
+
+
+def _claimed(claim: Announcement, rendition: Rendition) -> Iterable[int]:
+    """The chunks that a node has to have: of a copy for an order all, whatever counts it gives itself."""
+    if claim.is_whole and claim.pinned_for:
+        return range(rendition.chunk_count)
+    return claim.held.get(rendition.id, ())
 
 
 def _outcome_of(fault: Exception) -> Outcome:

@@ -85,6 +85,11 @@ class Records:
             rows = self._tables.execute("SELECT node, score FROM scores").fetchall()
         return {node: AuditScore(**json.loads(score)) for node, score in rows}
 
+    def drop_scores(self, nodes: Sequence[bytes]) -> None:
+        """Forget how nodes stand."""
+        with self._failures_named(), self._tables:
+            self._tables.executemany("DELETE FROM scores WHERE node = ?", [(node,) for node in nodes])
+
     def keep_result(
         self, node: bytes, score: AuditScore, chunk_hash: bytes, outcome: str, now_s: float
     ) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.audit_sim import Honest, Lacking, Silent, audits_until_failed, run_honest
+from digm import rendezvous
 from digm.audits import (
     AUDITORS_PER_NODE,
     MAX_CHALLENGE_BYTES,
@@ -27,6 +28,7 @@ from digm.audits import (
 )
 from digm.chunks import FRAME_BYTES, FRAMES_PER_CHUNK
 from digm.errors import PeerFault
+from digm.rendezvous import is_among_first, ranked
 
 ME, OTHER = b"m" * 32, b"o" * 32
 ROOT = bytes(range(32))
@@ -222,6 +224,29 @@ def test_each_node_has_three_auditors_an_epoch_who_hold_what_it_holds(count, tra
     for node, roots in claims.items():
         able = sum(other != node and bool(set(roots) & set(held)) for other, held in claims.items())
         assert auditors[node] == min(able, AUDITORS_PER_NODE)
+
+
+@given(st.integers(0, 60), st.integers(1, 9), st.integers(0, 1000))
+@settings(max_examples=60, deadline=None)
+def test_being_among_the_first_is_what_the_whole_order_says(count, first, epoch):
+    names, key = [f"node {number}" for number in range(count)], f"epoch {epoch}"
+    order = ranked(key, [*names, "me"])
+    assert is_among_first(key, "me", names, first) == ("me" in order[:first])
+
+
+def test_a_flood_of_names_does_not_make_the_auditors_draw_a_comparison_of_each_with_each(monkeypatch):
+    weighed = 0
+
+    def counting(key: str, name: str) -> bytes:
+        nonlocal weighed
+        weighed += 1
+        return weigh(key, name)
+
+    weigh = rendezvous._weight
+    monkeypatch.setattr(rendezvous, "_weight", counting)
+    claims = {number.to_bytes(32, "big"): [ROOT] for number in range(2000)}
+    audit_targets((5).to_bytes(32, "big"), 1, claims)
+    assert weighed < 2000 * 40
 
 
 def test_auditors_change_with_the_epoch():

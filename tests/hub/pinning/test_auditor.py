@@ -8,11 +8,14 @@ import jsonschema
 import pytest
 
 from digm.audits import ChunkPlace, Health, Outcome, draw_challenge, encode_challenge
+from digm.bitfield import Bitfield
 from digm.errors import PeerFault, Unavailable
 from digm.fresh_index import best_first, parse_fresh_index
-from digm.ids import from_hex
+from digm.ids import from_hex, to_hex
+from digm.manifest import manifest_hash, parse_manifest
 from hub.pinning.auditor import PROTOCOL
 from hub.pinning.fresh_index_writer import FreshIndexWriter
+from hub.pinning.herald import Holding
 from hub.signatures import verify
 from hub.storage.chunk_store import ChunkStore
 from tests.hub.node.music import rot
@@ -61,6 +64,25 @@ async def test_a_node_that_deleted_a_tenth_and_goes_on_claiming_it_is_found(swar
         await auditor.auditor.tick()
         audits += 1
     print(f"found after {audits} audits")
+    assert auditor.auditor.health(node.key) is Health.FAILED
+
+
+async def test_a_node_that_says_the_track_has_one_chunk_and_it_has_all_of_it_is_found(swarm, tmp_path):
+    """What counts as a copy for an order is audited as all of the track."""
+    track, auditor, node = await two_holders(swarm, tmp_path / "artist")
+    manifest = parse_manifest(track.document)
+    for name in track.hashes:
+        if name != to_hex(manifest.renditions[0].chunk_hashes[0]):
+            ChunkStore(node.store.data).delete(name)
+    node.store.read = lambda name: ChunkStore(node.store.data).read(name)
+    lie = Holding(manifest_hash(track.document), {0: Bitfield.full(1)}, (bytes(32),))
+    node.herald._look = lambda: {manifest.track_root: lie}
+    for _ in range(20):
+        await say_again(node)
+        swarm.deliver()
+        await auditor.auditor.tick()
+        await auditor.auditor.audit(node.key)
+        swarm.now += 10
     assert auditor.auditor.health(node.key) is Health.FAILED
 
 
@@ -202,3 +224,16 @@ async def test_the_fresh_index_is_what_the_node_knows_signed_and_as_the_schema_s
     await swarm.run(240)
     assert await writer.tick()
     assert parse_fresh_index(writer.document, swarm.now, verify).nodes == ()
+
+
+async def test_of_many_nodes_those_who_were_audited_last_are_remembered(swarm, tmp_path, monkeypatch):
+    _, auditor, node = await two_holders(swarm, tmp_path / "artist")
+    monkeypatch.setattr("hub.pinning.auditor.MOST_SCORES", 2)
+    for number in range(3):
+        challenge = draw_challenge(bytes([number]) * 32, bytes(32), [ChunkPlace(bytes(32), 1)], bytes(32), 15)
+        swarm.now += 1
+        await auditor.auditor._record(challenge, Outcome.PASS)
+    assert await auditor.auditor.audit(node.key) is Outcome.PASS
+    expected = {bytes([2]) * 32, node.key}
+    assert auditor.auditor.scores.keys() == expected
+    assert auditor.records.scores().keys() == expected, "on the disk, too"
