@@ -30,7 +30,6 @@ from digm.signed_document import (
     open_signed,
 )
 
-TOPIC = "digm.audio.v1"
 KIND = "announcement"
 MAX_ANNOUNCEMENT_BYTES = 8192
 MAX_LIFETIME_S = 2 * 3600

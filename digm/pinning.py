@@ -174,7 +174,6 @@ class Decline(StrEnum):
     MISMATCH = "mismatch"
     NO_SOURCE = "no_source"
     NOT_NEEDED = "not_needed"
-    SUPERSEDED = "superseded"
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,8 @@ class Promises:
         """Take an answer. Returns whether it is news: a newer one of that node than is known."""
         known = self._answers.get(answer.node)
         if known is None and len(self._answers) >= MAX_ANSWERS:
+            self._forget_old(now_s)
+        if known is None and len(self._answers) >= MAX_ANSWERS:
             return False
         if known and _moment(answer) <= _moment(known):
             return False
@@ -130,6 +132,14 @@ class Promises:
         """Who accepted lately and did not deliver."""
         self._broken = {node: at for node, at in self._broken.items() if now_s < at + BROKEN_PROMISE_S}
         return set(self._broken)
+
+    def _forget_old(self, now_s: float) -> None:
+        """Make room: what is over says nothing any more, but for promises that `promised` has yet to judge."""
+        for node in [node for node, until in self._until.items() if until <= now_s]:
+            answer = self._answers[node]
+            if answer.state is not AnswerState.ACCEPTED or self._settled.get(node) is answer:
+                del self._answers[node], self._until[node]
+                self._settled.pop(node, None)
 
     def states(self) -> dict[bytes, AnswerState]:
         """The last word of each node."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 
 import structlog
 
+from digm.backbone_messages import MANIFEST
 from digm.errors import CallerFault, DigmError, PeerFault, Unavailable
 from digm.ids import short, to_hex
 from digm.manifest import MAX_MANIFEST_BYTES, parse_manifest
@@ -12,8 +13,6 @@ from digm.pinning import PinOrder
 from hub.pinning.network import Missing, Network, Store
 
 log = structlog.get_logger()
-MANIFEST_PROTOCOL = "/digm/manifest/1.0.0"
-MANIFEST_TIMEOUT_S = 20.0
 PARALLEL_CHUNKS = 4
 
 
@@ -99,9 +98,9 @@ class TrackFetcher:
             try:
                 document = await self._network.request(
                     peer,
-                    MANIFEST_PROTOCOL,
+                    MANIFEST.name,
                     self._order.track_root,
-                    timeout_s=MANIFEST_TIMEOUT_S,
+                    timeout_s=MANIFEST.timeout_s,
                     most_bytes=MAX_MANIFEST_BYTES,
                 )
                 # Anybody can hand out anything: only the edition that the order names is of use.

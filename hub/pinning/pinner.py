@@ -5,13 +5,15 @@ hold what is the same sum on every node (`digm.placement`), so orders need no br
 """
 
 import asyncio
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
 
 from digm.audits import Health
+from digm.backbone_messages import PIN
 from digm.errors import CallerFault, DigmError, PeerFault, Unavailable
 from digm.ids import short, to_hex
 from digm.node_ids import peer_id
@@ -33,7 +35,8 @@ from hub.pinning.records import Records
 from hub.signatures import verify
 
 log = structlog.get_logger()
-PROTOCOL = "/digm/pin/1.0.0"
+PROTOCOL = PIN.name
+_Present = Mapping[bytes, Candidate]
 _REASONS = {"no_source": Decline.NO_SOURCE, "pin_order_mismatch": Decline.MISMATCH}
 
 
@@ -125,7 +128,9 @@ class Pinner:
         """Take up the orders that were known, listen, and answer on the stream."""
         self._listening_until = self._now() + self._settings.settle_s
         await self.desk.start()
-        self._network.serve(PROTOCOL, self._on_request, most_bytes=MAX_ORDER_BYTES, timeout_s=10.0, parallel=16)
+        self._network.serve(
+            PIN.name, self._on_request, most_bytes=MAX_ORDER_BYTES, timeout_s=PIN.timeout_s, parallel=16
+        )
 
     async def stop(self) -> None:
         """Stop fetching; what was fetched stays."""
@@ -164,12 +169,13 @@ class Pinner:
             self.desk.forget(over)
         if self._now() < self._listening_until:
             return
-        mine = await asyncio.to_thread(self._my_pins)
+        mine, present = await asyncio.to_thread(self._my_pins), self._present()
         for item in list(self.desk.orders.values()):
             if item.order.is_cancelling:
                 await self.desk.repeat(item, set(), is_ours=False)
             else:
-                await self._look(self._of(item), to_hex(item.order.order_id) in mine)
+                await self._look(self._of(item), to_hex(item.order.order_id) in mine, present)
+            await asyncio.sleep(0)  # there may be thousands, and streams to be answered meanwhile
 
     # -- orders
 
@@ -191,7 +197,8 @@ class Pinner:
         item, holders = self._of(known), self.desk.holders(order)
         if self._me in holders:
             return self._answer(order, AnswerState.HELD)
-        if not item.is_busy and len(holders | self._promised(item, holders)) >= order.desired_replicas:
+        promised = self._promised(item, holders, self._present())
+        if not item.is_busy and len(holders | promised) >= order.desired_replicas:
             return self._answer(order, AnswerState.DECLINED, Decline.NOT_NEEDED)
         reason = None if item.is_busy else await self._why_not(order)
         if reason is not None:
@@ -200,19 +207,20 @@ class Pinner:
 
     # -- one order
 
-    async def _look(self, item: _Pinned, is_mine: bool) -> None:
+    async def _look(self, item: _Pinned, is_mine: bool, present: _Present) -> None:
         order, now_s = item.order, self._now()
         holders, out = self.desk.holders(order), item.promises.out(now_s)
-        promised = self._promised(item, holders)
-        candidates = self._candidates(out - holders - {self._me})
+        promised = self._promised(item, holders, present)
         if is_mine:
             await self._keep_holding(item, holders)
         elif not item.is_busy:
+            passed_over = out - holders - {self._me}
+            candidates = [able for node, able in present.items() if node not in passed_over]
             item.plan.look(holders, promised, candidates, now_s)
             if item.plan.is_due(now_s) and self._me not in out:
                 reason = await self._why_not(order)
                 await (self._accept(item) if reason is None else self._decline(item, reason))
-        await self._repeat(item, holders)
+        await self._repeat(item, holders, present)
 
     async def _keep_holding(self, item: _Pinned, holders: set[bytes]) -> None:
         """Fetch again what was lost here; let go if enough others hold it for certain."""
@@ -229,9 +237,11 @@ class Pinner:
             await self._let_go(item)
             await self._decline(item, Decline.NOT_NEEDED)
 
-    async def _repeat(self, item: _Pinned, holders: set[bytes]) -> None:
-        first = placement(item.order.track_root, self._candidates(set()))
-        is_ours = next((node for node in first if node in holders), None) == self._me
+    async def _repeat(self, item: _Pinned, holders: set[bytes], present: _Present) -> None:
+        is_ours = False
+        if self._me in holders:  # it falls to the first of those who hold it
+            nodes = placement(item.order.track_root, present.values())
+            is_ours = next((node for node in nodes if node in holders), None) == self._me
         await self.desk.repeat(item.item, holders, is_ours)
 
     async def _why_not(self, order: PinOrder) -> Decline | None:
@@ -310,18 +320,18 @@ class Pinner:
     # -- who
 
     def _claimants(self, track_root: bytes) -> list[str]:
-        ranked = sorted(self.desk.claims(track_root), key=lambda claim: -claim.share)
-        return [peer_id(claim.node) for claim in ranked if claim.node != self._me]
+        claims = self.desk.claims(track_root)
+        random.shuffle(claims)  # not all who make a copy from the same one
+        claims.sort(key=lambda claim: -claim.share)
+        return [peer_id(claim.node) for claim in claims if claim.node != self._me]
 
-    def _promised(self, item: _Pinned, holders: set[bytes]) -> set[bytes]:
+    def _promised(self, item: _Pinned, holders: set[bytes], present: _Present) -> set[bytes]:
         """Who is about to hold it. Who accepted and is gone may come back, but is not waited for."""
-        now_s = self._now()
-        present = {said.node for said in self._herald.ledger.present(now_s)}
-        return item.promises.promised(holders, now_s) & present
+        return item.promises.promised(holders, self._now()) & present.keys()
 
-    def _candidates(self, out: set[bytes]) -> list[Candidate]:
-        present = self._herald.ledger.present(self._now())
-        return [Candidate.of(said) for said in present if said.node not in out]
+    def _present(self) -> _Present:
+        """Who is there. It walks over all that is announced: once for all orders, not once for each."""
+        return {said.node: Candidate.of(said) for said in self._herald.ledger.present(self._now())}
 
     def _my_pins(self) -> set[str]:
-        return {name for track in self._store.tracks() for name in track.pinned_by}
+        return {pin.pinned_by for pin in self._store.pins()}

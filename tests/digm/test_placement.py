@@ -257,3 +257,18 @@ def test_what_a_node_says_is_good_for_as_long_whatever_its_clock_says(skew_s):
     promises.record(declined, now)
     assert promises.out(now + 598) == {node}
     assert promises.out(now + 599) == set()
+
+
+def test_answers_that_are_over_make_room_for_new_ones(monkeypatch):
+    monkeypatch.setattr("digm.placement.MAX_ANSWERS", 3)
+    no = PinAnswer(b"a" * 32, bytes(32), AnswerState.DECLINED, Decline.POLICY, 100, 700)
+    promises = Promises()
+    promises.record(no, 100)
+    promises.record(dataclasses.replace(no, node=b"b" * 32, valid_until=900), 100)
+    promises.record(dataclasses.replace(no, node=b"c" * 32, state=AnswerState.ACCEPTED, reason=None), 100)
+    fourth = dataclasses.replace(no, node=b"d" * 32, issued_at=650, valid_until=1000)
+    assert not promises.record(fourth, 650), "all three still count"
+    assert promises.record(fourth, 750)
+    assert promises.out(750) == {b"b" * 32, b"d" * 32}
+    assert promises.promised((), 750) == set()
+    assert promises.broken(750) == {b"c" * 32}, "a promise that was not kept is not forgotten unjudged"
