@@ -1,5 +1,6 @@
 """What a hub says to a listener over HTTP: who has a track, and the grant that the artist seals for us."""
 
+import asyncio
 import json
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ from digm.grants import MAX_GRANT_BYTES, SealedGrant
 from digm.json_reader import JsonReader
 
 MAX_ANSWER_BYTES = 2 * MAX_GRANT_BYTES + 65_536
+ANSWER_WITHIN_S = 20.0  # all of it: a byte now and then would otherwise keep the search waiting for days
 Answer = TypeVar("Answer")
 
 
@@ -74,7 +76,7 @@ async def _ask(
     http: aiohttp.ClientSession, method: str, url: str, kind: type[Answer], body: Any = None
 ) -> Answer:
     try:
-        async with http.request(method, url, json=body) as answer:
+        async with asyncio.timeout(ANSWER_WITHIN_S), http.request(method, url, json=body) as answer:
             said = await answer.content.read(MAX_ANSWER_BYTES)
             while len(said) < MAX_ANSWER_BYTES and (more := await answer.content.readany()):
                 said += more

@@ -32,6 +32,7 @@ log = structlog.get_logger()
 LIBP2P, WEBRTC = "libp2p", "webrtc"
 PLACES = "places"
 LOOK_AGAIN_S = 10.0
+MOST_GIVERS = 200  # a hub could name others every time it is asked
 CONNECT_S, SILENCE_S = 5.0, 10.0
 _NOT_PACKED = {"Accept-Encoding": "identity", "User-Agent": "digm"}
 
@@ -75,8 +76,9 @@ class Search:
         listener()
 
     def add(self, source: ChunkSource) -> None:
-        """Somebody who may have the track."""
-        if source.name not in self.givers:
+        """Somebody who may have the track; one too many is not taken in (peers are bounded by the swarm)."""
+        is_welcome = source.kind == WEBRTC or len(self.givers) < MOST_GIVERS
+        if source.name not in self.givers and is_welcome:
             self.givers[source.name] = source
             if source.kind in self.via:
                 self.sources[source.name] = source

@@ -3,6 +3,7 @@
 What comes is not verified here; hub.fetching.downloads is the one gate.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from hub.backbone.backbone import Backbone
 
 PIECE_BYTES = 65_536
+MANIFEST_WITHIN_S = 60.0  # 4 MiB at 0.6 Mbit/s
 NOT_HELD = "not_held"
 """The code by which a source says that it does not have a chunk."""
 _MISSING = (404, 410)
@@ -99,18 +101,24 @@ class GatewaySource:
         pass
 
     async def manifest(self) -> bytes:
-        return await self._get(f"{self.name}/{self._root}/manifest.json", None, MAX_MANIFEST_BYTES)
+        url = f"{self.name}/{self._root}/manifest.json"
+        return await self._get(url, None, MAX_MANIFEST_BYTES, within_s=MANIFEST_WITHIN_S)
 
     async def cover(self, name: str, size: int) -> bytes:
         """A picture by its hash, not verified. Raises like `fetch`."""
         return await self._get(f"{self.name}/{name}", size, size)
 
     async def _get(
-        self, url: str, size: int | None, most: int, on_progress: Progress = lambda _received: None
+        self,
+        url: str,
+        size: int | None,
+        most: int,
+        on_progress: Progress = lambda _received: None,
+        within_s: float | None = None,
     ) -> bytes:
-        """A body of that size, or of at most so many bytes."""
+        """A body of that size, or of at most so many bytes; within a time, or for as long as bytes come."""
         try:
-            async with self._http.get(url) as answer:
+            async with asyncio.timeout(within_s), self._http.get(url) as answer:
                 _check_status(answer.status)
                 body = bytearray()
                 async for piece in answer.content.iter_chunked(PIECE_BYTES):

@@ -82,6 +82,16 @@ def _track_defaults(init: bytes) -> _Defaults:
 
 def _fragments(plaintext: bytes, defaults: _Defaults) -> Iterator[Sample]:
     """ISO/IEC 14496-12 §8.8: `moof` and `mdat`, again and again; everything else is skipped."""
+    taken = 0
+    for sample in _runs(plaintext, defaults):
+        # Many runs may name the same bytes: a chunk of 1 MiB could become a terabyte.
+        taken += len(sample.payload)
+        if taken > len(plaintext):
+            raise _malformed("its access units are more than the chunk holds")
+        yield sample
+
+
+def _runs(plaintext: bytes, defaults: _Defaults) -> Iterator[Sample]:
     at = 0
     for kind, start, end in boxes(plaintext, 0, len(plaintext)):
         if kind == b"moof":

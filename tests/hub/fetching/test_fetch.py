@@ -5,11 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import numpy as np
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from digm.errors import CallerFault, DigmError, Unavailable
 from hub.fetching.fetch import Fetch, FetchJob, FetchReport
+from hub.fetching.ledger import Ledger
+from hub.fetching.search import MOST_GIVERS, Search
+from hub.fetching.sources import GatewaySource
 from hub.fetching.targets import Target, read_target
 from hub.storage.chunk_store import ChunkStore
 from tests.hub.fetching.bad_gateway import Behaviour, bad_gateway, busy, lacking, lying, short
@@ -220,3 +226,33 @@ def test_what_names_no_track_is_refused(text: str) -> None:
     with pytest.raises(CallerFault) as refused:
         read_target(text)
     assert refused.value.code == "bad_track"
+
+
+async def test_a_hub_that_names_ever_more_gateways_is_heard_up_to_a_bound(track: Recording) -> None:
+    async with aiohttp.ClientSession() as http:
+        search = Search(Target(track.root), http, Ledger(), frozenset({"http"}))
+        for port in range(1, 2 * MOST_GIVERS):
+            search.add(GatewaySource(http, f"http://192.0.2.1:{port}", track.root))
+    assert len(search.sources) == len(search.givers) == MOST_GIVERS
+
+
+async def test_who_answers_a_byte_at_a_time_for_ever_does_not_keep_the_search_waiting(
+    track: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def trickle(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        while True:
+            await answer.write(b" ")
+            await asyncio.sleep(0.02)
+
+    monkeypatch.setattr("hub.fetching.hub_answers.ANSWER_WITHIN_S", 0.3)
+    monkeypatch.setattr("hub.fetching.sources.MANIFEST_WITHIN_S", 0.3)
+    app = web.Application()
+    app.router.add_get("/{path:.*}", trickle)
+    async with TestServer(app) as server:
+        url = str(server.make_url("")).rstrip("/")
+        target = Target(track.root, hubs=(url,), gateways=(url,))
+        with pytest.raises(Unavailable) as failed:
+            await fetched(replace(job(track, None), target=target, raw=tmp_path / "raw"))
+    assert failed.value.code == "no_manifest"

@@ -10,6 +10,7 @@ import pytest
 
 from digm.errors import CallerFault, PeerFault
 from digm.manifest import Cover
+from digm.mp4 import box, full_box
 from hub.fetching.assembling import plaintexts, write_file
 from hub.fetching.containers import choose_rendition
 from hub.fetching.ogg import ogg_crc
@@ -193,6 +194,17 @@ def test_a_frame_that_does_not_open_makes_no_file(wav: Recording, tmp_path: Path
 def test_sound_that_is_no_sound_is_refused(wav: Recording, plaintext: bytes) -> None:
     with pytest.raises(PeerFault) as fault:
         list(access_units(wav.manifest.renditions[0], [plaintext]))
+    assert fault.value.code == "media_malformed"
+
+
+def test_runs_that_name_the_same_bytes_again_and_again_are_refused(wav: Recording) -> None:
+    """A thousand track fragments of one `moof`, each with 10,000 bytes of the chunk, one by one."""
+    run = full_box(b"trun", 0, 0x1, (10_000).to_bytes(4, "big"), (0).to_bytes(4, "big"))
+    header = full_box(b"tfhd", 0, 0x10, (1).to_bytes(4, "big"), (1).to_bytes(4, "big"))
+    plaintext = box(b"moof", *[box(b"traf", header, run)] * 1000)
+    samples = (sample for units in access_units(wav.manifest.renditions[0], [plaintext]) for sample in units)
+    with pytest.raises(PeerFault) as fault:
+        next(samples)
     assert fault.value.code == "media_malformed"
 
 
