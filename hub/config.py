@@ -239,6 +239,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["hypercorn", "granian", "nginx"],
         Meta(description="What carries the gateway's HTTP/1.1 and 2: hypercorn, granian, nginx."),
     ] = "hypercorn"
+    chain_rpc: Annotated[
+        tuple[str, ...],
+        Meta(description="JSON-RPC URLs of one EVM chain, the preferred first; unset: the devnet of this machine."),
+    ] = ()
+    chain_port: Annotated[
+        int, Meta(ge=0, le=HIGHEST_PORT, description="Port of the devnet's JSON-RPC, on loopback.")
+    ] = 8545
+    chain_passphrase: Annotated[
+        str | None, Meta(description="Passphrase of the chain's key; unset: asked for on a terminal.")
+    ] = None
+    chain_confirmations: Annotated[
+        int, Meta(ge=0, le=1000, description="Blocks that make an event count; 0: 1 on the devnet, else 12.")
+    ] = 0
     log_level: Annotated[str, Meta(description="debug, info, warning or error.")] = "info"
 
     def __post_init__(self) -> None:
@@ -262,7 +275,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             resolve(name, port)
         for name in ("public_url", "gateway_url", "signal_url"):
             resolve(name, _checked_url(name, getattr(self, name)))
-        for name in ("gateways", "watched_nodes"):
+        for name in ("gateways", "watched_nodes", "chain_rpc"):
             resolve(name, tuple(_checked_url(name, url) for url in getattr(self, name)))
         resolve("hubs", tuple(_checked_url("hubs", url) for url in self.hubs))
         if self.hubs and self.public_url not in self.hubs:

@@ -1,7 +1,8 @@
 """The command `digm`. Each command lives in a module of its own, imported only when it is called.
 
-A module `hub.cli.NAME` holds a function NAME with Typer's annotations. It ends by returning (exit status 0),
-by `typer.Exit`, or by raising a `DigmError`, whose sentence goes to stderr (exit status 2).
+A module `hub.cli.NAME` holds a function NAME with Typer's annotations, or a Typer NAME with commands of its
+own. It ends by returning (exit status 0), by `typer.Exit`, or by raising a `DigmError`, whose sentence goes to
+stderr (exit status 2).
 """
 
 import errno
@@ -32,6 +33,7 @@ COMMANDS = {
     "relay": "Run the TURN relay for listeners behind NATs.",
     "artist": "Run the artist's key vault and inbox.",
     "demo": "Render the demo music into a folder.",
+    "chain": "Contracts: who published what, and who is paid.",
 }
 
 
@@ -59,6 +61,8 @@ class LazyGroup(TyperGroup):
 
 
 def _as_command(name: str, function: Any) -> Any:
+    if isinstance(function, typer.Typer):
+        return typer.main.get_command(function)
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     single.command(name, help=COMMANDS[name] if function.__doc__ is None else None)(function)
     return typer.main.get_command(single)

@@ -1,0 +1,129 @@
+"""DIGM's contracts on one chain: what they are, where they are, and how they get there.
+
+The ABI and bytecode in `abi/` are made by `contracts/build.py`. A deployment is a JSON file that can be handed
+on: whoever has it and an RPC URL finds everything else.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from digm.errors import CallerFault
+from hub.chain.client import ChainClient
+from hub.chain.contract import Contract
+from hub.chain.rules import STAKE_TERMS, SUPPLY, TOKENS
+from hub.storage.durable import disk_faults_named, write_durably
+
+FILE_NAME = "deployment.json"
+MAX_FILE_BYTES = 1 << 16
+ABI = Path(__file__).with_name("abi")
+KINDS = {"registry": "TrackRegistry", "pinning": "Pinning", **dict.fromkeys(TOKENS, "Token")}
+"""The contracts by their part, and what each is compiled from."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Where the contracts are.
+
+    Attributes:
+        genesis: hash of the chain's first block: chains with the same id are told apart by it.
+        first_block: nothing of theirs is before.
+        addresses: by part (`KINDS`).
+    """
+
+    chain_id: int
+    genesis: str
+    first_block: int
+    addresses: dict[str, str]
+
+    def contracts(self) -> dict[str, Contract]:
+        """The contracts by their address."""
+        return {address: contract(part) for part, address in self.addresses.items()}
+
+
+@cache
+def contract(part: str) -> Contract:
+    """A contract by its part, such as `registry`."""
+    said = json.loads((ABI / f"{KINDS[part]}.json").read_text())
+    return Contract(part, said["abi"], bytes.fromhex(str(said["bytecode"]).removeprefix("0x")))
+
+
+def load_deployment(path: Path) -> Deployment:
+    """Read one.
+
+    Raises:
+        CallerFault: `not_deployed`, `bad_deployment`.
+    """
+    try:
+        content = path.read_bytes()
+        if len(content) > MAX_FILE_BYTES:
+            raise _bad(path)
+        found = msgspec.json.decode(content, type=Deployment)
+    except FileNotFoundError as error:
+        raise CallerFault(
+            "not_deployed",
+            f"No contracts are known here: digm chain deploy, or put their {FILE_NAME} into {path.parent}.",
+        ) from error
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise _bad(path) from error
+    if set(found.addresses) != set(KINDS):
+        raise _bad(path)
+    return found
+
+
+def _bad(path: Path) -> CallerFault:
+    return CallerFault("bad_deployment", f"{path} does not say where contracts are.")
+
+
+async def check_deployment(client: ChainClient, deployment: Deployment) -> None:
+    """Whether this chain is the one, and has the contracts.
+
+    Raises:
+        CallerFault: `wrong_chain`, `not_deployed`. As `Rpc.ask`.
+    """
+    if await client.genesis() != deployment.genesis or await client.rpc.chain_id() != deployment.chain_id:
+        raise CallerFault("wrong_chain", "The contracts that are known here are on another chain.")
+    for part, address in deployment.addresses.items():
+        if not await client.has_code(address):
+            raise CallerFault("not_deployed", f"There is no contract at {address}, where {part} should be.")
+
+
+async def deploy(
+    client: ChainClient, path: Path, rules: Mapping[str, int], say: Callable[[str, str], None] = lambda part, address: None
+) -> Deployment:
+    """Put all contracts onto the chain, once: what was begun and interrupted is gone on with.
+
+    Args:
+        path: where the deployment is kept.
+        rules: of `load_rules`.
+        say: is told each part and its address.
+    Raises:
+        CallerFault: `deployed_already`; as `ChainClient.deploy`.
+    """
+    if path.exists():
+        raise CallerFault("deployed_already", f"{path} names contracts already; move it away to deploy others.")
+    holder, blocks, addresses = client.sender.address, [], {}
+
+    async def put(part: str, *arguments: Any) -> str:
+        receipt = await client.deploy(f"deploy {part}", contract(part), *arguments)
+        assert receipt.contract_address is not None
+        blocks.append(receipt.block)
+        addresses[part] = receipt.contract_address
+        say(part, receipt.contract_address)
+        return receipt.contract_address
+
+    await put("registry")
+    for part, (name, symbol) in TOKENS.items():
+        await put(part, name, symbol, SUPPLY, holder)
+    terms = [{"token": addresses[part], **stake} for part, stake in STAKE_TERMS.items()]
+    await put("pinning", addresses["registry"], addresses["para"], rules, terms)
+    found = Deployment(await client.rpc.chain_id(), await client.genesis(), min(blocks), addresses)
+    with disk_faults_named(path.parent):
+        write_durably(path, msgspec.json.format(msgspec.json.encode(found)), path.parent / "incoming")
+    return found
+

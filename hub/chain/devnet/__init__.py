@@ -1,0 +1,1 @@
+"""A chain on this machine alone, for trying things out: py-evm, SQLite, JSON-RPC on loopback."""

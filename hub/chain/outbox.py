@@ -1,0 +1,177 @@
+"""Transactions before they are sent, in SQLite: what was begun is gone on with after kill -9, never done twice.
+
+Each has a purpose, such as `publish ROOT`: the name under which its sender finds it again. A signed transaction
+is durable here before anybody else sees it; sent once more it is the same transaction, with the same nonce.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from digm.errors import CallerFault, DigmError, Unavailable
+from hub.storage.durable import disk_fault
+
+FILE_NAME = "outbox.sqlite"
+VERSION = 1
+MAX_PURPOSE = 500
+_SCHEMA = f"""
+CREATE TABLE attempts (
+    hash TEXT PRIMARY KEY, chain TEXT NOT NULL, sender TEXT NOT NULL, purpose TEXT NOT NULL,
+    nonce INTEGER NOT NULL, raw BLOB NOT NULL, fee_wei INTEGER NOT NULL, is_void INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX attempts_by_purpose ON attempts (chain, sender, purpose);
+CREATE TABLE done (
+    chain TEXT NOT NULL, sender TEXT NOT NULL, purpose TEXT NOT NULL, hash TEXT NOT NULL,
+    PRIMARY KEY (chain, sender, purpose)
+) WITHOUT ROWID;
+PRAGMA user_version = {VERSION};
+"""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A signed transaction. `fee_wei`: the most it pays for a unit of gas."""
+
+    hash: str
+    purpose: str
+    nonce: int
+    raw: bytes
+    fee_wei: int
+
+
+class Outbox:
+    """What one account sends on one chain. Processes may share the file.
+
+    Args:
+        folder: where the file lies; made if it is missing.
+        chain: which chain (`ChainClient.identity`); one that was begun anew is another.
+    Raises (all methods):
+        Unavailable: `disk_full`, `disk_failed`. CallerFault: `data_not_writable`, `outbox_newer`.
+    """
+
+    def __init__(self, folder: Path, chain: str, sender: str) -> None:
+        self._path, self._who = folder / FILE_NAME, (chain, sender)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_fault(error, folder) from error
+        with self._faults_named():
+            self._db = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
+            try:
+                self._set_up()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def _set_up(self) -> None:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF"):
+            self._db.execute(f"PRAGMA {pragma}")
+        with self.writing():  # two processes may find it missing at once
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version > VERSION:
+                raise CallerFault("outbox_newer", f"{self._path} was written by a newer version: update DIGM.")
+            if version == 0:
+                for statement in _SCHEMA.split(";"):
+                    self._db.execute(statement)
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Alone with the file: what is read and written in the block belongs together."""
+        with self._faults_named():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+
+    def attempts(self, purpose: str) -> list[Attempt]:
+        """What was signed for a purpose and may still count, oldest nonce first, the dearest last."""
+        query = (
+            "SELECT hash, purpose, nonce, raw, fee_wei FROM attempts WHERE chain = ? AND sender = ? "
+            "AND purpose = ? AND is_void = 0 ORDER BY nonce, fee_wei"
+        )
+        return self._attempts(query, *self._who, purpose)
+
+    def open_purposes(self) -> list[str]:
+        """What was begun and is not known to be done, in the order of nonces."""
+        query = (
+            "SELECT purpose FROM attempts WHERE chain = ?1 AND sender = ?2 AND is_void = 0 AND purpose NOT IN "
+            "(SELECT purpose FROM done WHERE chain = ?1 AND sender = ?2) GROUP BY purpose ORDER BY MIN(nonce)"
+        )
+        with self._faults_named():
+            return [str(row[0]) for row in self._db.execute(query, self._who)]
+
+    def attempts_from(self, nonce: int) -> list[Attempt]:
+        """All that may still count from a nonce on, in order; what was done, too: a chain may take it back."""
+        query = (
+            "SELECT hash, purpose, nonce, raw, fee_wei FROM attempts WHERE chain = ? AND sender = ? "
+            "AND nonce >= ? AND is_void = 0 ORDER BY nonce, fee_wei"
+        )
+        return self._attempts(query, *self._who, nonce)
+
+    def highest_nonce(self) -> int:
+        """Of what may still count; -1 where there is nothing."""
+        query = "SELECT MAX(nonce) FROM attempts WHERE chain = ? AND sender = ? AND is_void = 0"
+        with self._faults_named():
+            found = self._db.execute(query, self._who).fetchone()[0]
+        return -1 if found is None else int(found)
+
+    def add(self, attempt: Attempt) -> None:
+        """Within `writing`."""
+        if len(attempt.purpose) > MAX_PURPOSE:
+            raise CallerFault("bad_argument", "The purpose of a transaction is too long.")
+        row = (attempt.hash, *self._who, attempt.purpose, attempt.nonce, attempt.raw, attempt.fee_wei)
+        self._db.execute("INSERT OR IGNORE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, 0)", row)
+
+    def void(self, attempts: list[Attempt]) -> None:
+        """These can never be in a block: their nonce is another transaction's."""
+        with self.writing():
+            hashes = [(one.hash,) for one in attempts]
+            self._db.executemany("UPDATE attempts SET is_void = 1 WHERE hash = ?", hashes)
+
+    def done(self, purpose: str) -> str | None:
+        """The transaction that did it, as far as was known when it was written down."""
+        query = "SELECT hash FROM done WHERE chain = ? AND sender = ? AND purpose = ?"
+        with self._faults_named():
+            row = self._db.execute(query, (*self._who, purpose)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_done(self, purpose: str, transaction_hash: str) -> None:
+        with self.writing():
+            self._db.execute(
+                "INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?)", (*self._who, purpose, transaction_hash)
+            )
+
+    def forget(self, purpose: str) -> None:
+        """So that it can be begun anew: it was done, and failed."""
+        with self.writing():
+            for table in ("attempts", "done"):
+                query = f"DELETE FROM {table} WHERE chain = ? AND sender = ? AND purpose = ?"
+                self._db.execute(query, (*self._who, purpose))
+
+    def _attempts(self, query: str, *values: object) -> list[Attempt]:
+        with self._faults_named():
+            rows = self._db.execute(query, values).fetchall()
+        return [Attempt(name, purpose, nonce, bytes(raw), fee) for name, purpose, nonce, raw, fee in rows]
+
+    @contextmanager
+    def _faults_named(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._fault(error) from error
+
+    def _fault(self, error: sqlite3.Error) -> DigmError:
+        name = getattr(error, "sqlite_errorname", None) or ""
+        if name.startswith("SQLITE_FULL"):
+            return disk_fault(OSError(28, "no space"), self._path.parent)
+        if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")):
+            return CallerFault("data_not_writable", f"{self._path} cannot be opened or written.")
+        return Unavailable("disk_failed", f"The outbox {self._path} failed: {error}.")

@@ -1,0 +1,62 @@
+"""A track onto the chain: what the artist's machine has published is said to be its own in the registry."""
+
+from pathlib import Path
+from typing import Any
+
+from digm.errors import CallerFault
+from digm.ids import from_hex, is_hex_id
+from digm.manifest import manifest_hash, parse_manifest
+from hub.chain.client import ChainClient
+from hub.chain.deployment import Deployment, contract
+from hub.storage.chunk_store import ChunkStore
+
+MAX_RENDITIONS = 8
+NOTHING = bytes(32)
+
+
+async def publish_track(client: ChainClient, deployed: Deployment, data: Path, root: str) -> dict[str, Any]:
+    """Publish a track of this data folder, once.
+
+    Args:
+        root: 64 hex digits.
+    Returns:
+        what happened: track root, its id on the chain, transaction, block, gas.
+    Raises:
+        CallerFault: `bad_id`, `too_many_renditions`; as `ChunkStore.manifest`, `ChainClient.transact`.
+    """
+    if not is_hex_id(root):
+        raise CallerFault("bad_id", f"{root!r:.80} is not a track root: that is 64 lower-case hex digits.")
+    document = ChunkStore(data).manifest(root)
+    manifest = parse_manifest(document)
+    if len(manifest.renditions) > MAX_RENDITIONS:
+        raise CallerFault(
+            "too_many_renditions", f"The registry takes at most {MAX_RENDITIONS} renditions of a track."
+        )
+    renditions = [
+        {
+            "chunks": one.chunk_count,
+            "frames_per_chunk": one.frames_per_chunk,
+            "last_chunk_frames": one.last_chunk_frames,
+        }
+        for one in manifest.renditions
+    ]
+    registry, address = contract("registry"), deployed.addresses["registry"]
+    receipt = await client.transact(
+        f"publish {root}",
+        registry,
+        address,
+        "publish",
+        from_hex(root),
+        manifest.audit_root,
+        manifest_hash(document),
+        renditions,
+        NOTHING,
+    )
+    name = await client.call(registry, address, "track_id", client.sender.address, from_hex(root))
+    return {
+        "track_root": root,
+        "track": "0x" + name.hex(),
+        "transaction": receipt.transaction_hash,
+        "block": receipt.block,
+        "gas": receipt.gas_used,
+    }

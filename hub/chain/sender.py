@@ -1,0 +1,241 @@
+"""Transactions of one account: each is sent once, however often it is begun.
+
+A wish has a purpose. What was sent for it before, also by a process that was killed, is gone on with: the same
+signed bytes are sent again; if they stay unheard of, dearer ones with the same nonce. `send` returns when the
+transaction is deep enough in the chain; if the chain takes it back, it is sent again.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from digm.errors import CallerFault, DigmError, Unavailable
+from hub.chain import words
+from hub.chain.keystore import Signer
+from hub.chain.model import Receipt
+from hub.chain.outbox import Attempt, Outbox
+from hub.chain.rpc import Rpc
+
+log = structlog.get_logger()
+# A quarter more gas than estimated: what is stored may have changed by the time that it runs.
+GAS_MARGIN = (5, 4)
+# Nodes let a transaction take another one's place from a tenth more on.
+DEARER = (9, 8)
+LEAST_TIP_WEI = 10**6
+
+
+@dataclass(frozen=True)
+class Patience:
+    """What is waited for how long, in seconds.
+
+    Attributes:
+        confirmations: how many blocks, its own among them, make a transaction count.
+        dearer_after_s: so long unheard of, it is sent again with a higher fee.
+        highest_fee_wei: the most that a unit of gas may cost.
+    """
+
+    confirmations: int = 1
+    poll_s: float = 1.0
+    dearer_after_s: float = 60.0
+    give_up_after_s: float = 1_800.0
+    highest_fee_wei: int = 1_000 * 10**9
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be in the chain once.
+
+    Attributes:
+        purpose: its name; the same name is the same wish.
+        to: None makes a contract of `data`.
+    """
+
+    purpose: str
+    to: str | None
+    data: bytes = b""
+    value_wei: int = 0
+
+
+class Sender:
+    """One account's way into the chain. Processes may share the account through the outbox."""
+
+    def __init__(
+        self,
+        rpc: Rpc,
+        signer: Signer,
+        outbox: Outbox,
+        patience: Patience | None = None,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.address, self.patience = signer.address, patience or Patience()
+        self._rpc, self._signer, self._outbox, self._now, self._sleep = rpc, signer, outbox, now, sleep
+
+    async def send(self, wish: Wish) -> Receipt:
+        """See to it that the wish is in the chain.
+
+        Raises:
+            CallerFault: `reverted` (with `data`): before it was sent, or in its block; `no_funds`,
+                `too_expensive`. Unavailable: `not_mined`: nobody took it within `give_up_after_s`; it is kept,
+                and gone on with when it is begun again; as `Rpc.ask`.
+        """
+        deadline = self._now() + self.patience.give_up_after_s
+        while True:
+            if not self._outbox.attempts(wish.purpose):
+                await self._sign_first(wish)
+            receipt = await self._settled(wish, deadline)
+            if receipt is not None:
+                self._outbox.set_done(wish.purpose, receipt.transaction_hash)
+                return receipt
+
+    def purpose(self, name: str) -> str:
+        """A purpose for what may be done more than once, such as to stake the same again.
+
+        Returns:
+            the one of this name that was begun and is not known to be done, or a new one.
+        """
+        begun = (one for one in self._outbox.open_purposes() if one.startswith(f"{name} #"))
+        return next(begun, f"{name} #{secrets.token_hex(4)}")
+
+    async def resume(self) -> list[str]:
+        """Send again what may have got lost.
+
+        Returns:
+            purposes that are not known to be done; `send` of each says what became of it.
+        Raises:
+            as `Rpc.ask`.
+        """
+        await self._broadcast()
+        return self._outbox.open_purposes()
+
+    # -- signing
+
+    async def _sign_first(self, wish: Wish) -> None:
+        call: dict[str, Any] = {
+            "from": self.address,
+            "data": words.data(wish.data),
+            "value": hex(wish.value_wei),
+        }
+        if wish.to is not None:
+            call["to"] = wish.to
+        gas = words.number(await self._rpc.ask("eth_estimateGas", call), "an estimate")
+        tip, fee = await self._fees()
+        count, chain_id = await self._count("pending"), await self._rpc.chain_id()
+        with self._outbox.writing():
+            if self._outbox.attempts(wish.purpose):
+                return  # another process was first
+            fields = {
+                "type": 2,
+                "chainId": chain_id,
+                "nonce": max(count, self._outbox.highest_nonce() + 1),
+                "to": words.content(wish.to, "the receiver", words.ADDRESS_BYTES) if wish.to else b"",
+                "data": wish.data,
+                "value": wish.value_wei,
+                "gas": gas * GAS_MARGIN[0] // GAS_MARGIN[1],
+                "maxFeePerGas": fee,
+                "maxPriorityFeePerGas": tip,
+            }
+            name, raw = self._signer.sign(fields)
+            self._outbox.add(Attempt(name, wish.purpose, int(str(fields["nonce"])), raw, fee))
+        log.info("transaction_signed", purpose=wish.purpose, nonce=fields["nonce"], hash=name)
+
+    async def _sign_dearer(self, purpose: str) -> None:
+        last = self._outbox.attempts(purpose)[-1]
+        tip, fee = await self._fees()
+        name, raw, fee = self._signer.sign_dearer(last.raw, tip, fee, DEARER)
+        if fee > self.patience.highest_fee_wei:
+            return  # what was sent stays on offer
+        with self._outbox.writing():
+            self._outbox.add(Attempt(name, purpose, last.nonce, raw, fee))
+        log.info("transaction_made_dearer", purpose=purpose, nonce=last.nonce, hash=name, fee_wei=fee)
+
+    async def _fees(self) -> tuple[int, int]:
+        """Tip, and the most for a unit of gas: the base fee may double until then (EIP-1559)."""
+        block, said = await self._rpc.ask_together(
+            [("eth_getBlockByNumber", ["latest", False]), ("eth_maxPriorityFeePerGas", [])]
+        )
+        base = words.number(words.fields(block, "the newest block").get("baseFeePerGas", "0x0"), "the base fee")
+        tip = max(LEAST_TIP_WEI, words.number(said, "the tip"))
+        if base + tip > self.patience.highest_fee_wei:
+            raise CallerFault(
+                "too_expensive",
+                f"A unit of gas costs {base + tip} wei now; not more than "
+                f"{self.patience.highest_fee_wei} is paid.",
+            )
+        return tip, min(2 * base + tip, self.patience.highest_fee_wei)
+
+    async def _count(self, block: str) -> int:
+        said = await self._rpc.ask("eth_getTransactionCount", self.address, block)
+        return words.number(said, "a count of transactions")
+
+    # -- waiting
+
+    async def _settled(self, wish: Wish, deadline: float) -> Receipt | None:
+        """The receipt when it is deep enough; None: another transaction has the nonce."""
+        signed_at, looks_without = self._now(), 0
+        await self._broadcast()
+        while True:
+            attempts = self._outbox.attempts(wish.purpose)
+            found = await self._receipt(attempts)
+            if found is not None:
+                if await self._is_deep(found[0]):
+                    return self._checked(wish, *found)
+            elif await self._count("latest") > attempts[0].nonce:
+                # Taken. By one of these, and the servers differ just now? Look again before it is given up.
+                looks_without += 1
+                if looks_without > 2:
+                    self._outbox.void(attempts)
+                    return None
+            elif self._now() - signed_at > self.patience.dearer_after_s:
+                await self._sign_dearer(wish.purpose)
+                await self._broadcast()
+                signed_at = self._now()
+            else:
+                await self._broadcast()
+            if self._now() > deadline:
+                raise Unavailable(
+                    "not_mined",
+                    f"The transaction {attempts[-1].hash} is in no block that counts yet; it is kept.",
+                )
+            await self._sleep(self.patience.poll_s)
+
+    async def _receipt(self, attempts: list[Attempt]) -> tuple[Receipt, bool] | None:
+        said = await self._rpc.ask_together([("eth_getTransactionReceipt", [one.hash]) for one in attempts])
+        for one, answer in zip(attempts, said, strict=True):
+            if answer is None:
+                continue
+            receipt, is_good = words.receipt_of(answer)
+            if receipt.transaction_hash != one.hash:
+                raise words.lie("a receipt is another transaction's")
+            return receipt, is_good
+        return None
+
+    async def _is_deep(self, receipt: Receipt) -> bool:
+        head = words.number(await self._rpc.ask("eth_blockNumber"), "the newest block")
+        return head - receipt.block + 1 >= self.patience.confirmations
+
+    def _checked(self, wish: Wish, receipt: Receipt, is_good: bool) -> Receipt:
+        if is_good:
+            return receipt
+        self._outbox.forget(wish.purpose)  # it is done, and did nothing: it may be begun anew
+        raise CallerFault(
+            "reverted", f"The transaction {receipt.transaction_hash} failed in its block.", data=b""
+        )
+
+    async def _broadcast(self) -> None:
+        """Send what is not in a block, lowest nonce first: a gap would hold up all that follow."""
+        for attempt in self._outbox.attempts_from(await self._count("latest")):
+            try:
+                await self._rpc.ask("eth_sendRawTransaction", words.data(attempt.raw))
+            except DigmError as fault:
+                if fault.code == "no_funds":
+                    raise
+                if fault.code not in ("already_known", "nonce_too_low", "underpriced", "nonce_too_high"):
+                    log.warning("transaction_refused", hash=attempt.hash, code=fault.code, why=fault.message)
+                if isinstance(fault, Unavailable) and fault.code == "chain_unreachable":
+                    raise

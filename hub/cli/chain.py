@@ -1,0 +1,247 @@
+"""`digm chain`: the contracts, and the devnet. Reading needs no key; no secret is ever an argument."""
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from hub.config import Settings
+
+chain = typer.Typer(
+    name="chain",
+    help="Contracts: who published what, who promised to keep it, and who is paid.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+AsJson = Annotated[bool, typer.Option("--json", help="JSON, one object a line.")]
+NodeClass = Annotated[str, typer.Option("--class", help="elder or cold.")]
+Token = Annotated[str, typer.Option(help="In which token: digm, xfg or heat.")]
+Amount = Annotated[str, typer.Argument(metavar="AMOUNT", help="In whole tokens, such as 1000 or 0.5.")]
+
+
+@chain.command("devnet")
+def devnet(
+    block_seconds: Annotated[
+        float, typer.Option(min=0, help="An empty block this often; 0: blocks only for transactions.")
+    ] = 0,
+    with_anvil: Annotated[bool, typer.Option("--anvil", help="Run Anvil, if it is installed.")] = False,
+) -> None:
+    """Run a chain on this machine alone, for trying things out. Its accounts' keys are known to everybody."""
+    from functools import partial
+
+    from hub.chain.devnet import anvil, server
+    from hub.config import load_settings
+    from hub.lifecycle import run_process
+
+    settings = load_settings()
+    serve = anvil.serve if with_anvil else server.serve
+    run_process("devnet", settings, partial(serve, settings, block_s=block_seconds))
+
+
+@chain.command("key")
+def key(
+    take_in: Annotated[
+        bool, typer.Option("--import", help="Take in a private key, which is asked for or read from stdin.")
+    ] = False,
+) -> None:
+    """Make the key that pays and signs here, in an encrypted file; or say whose it is, if there is one."""
+    import getpass
+
+    from hub.chain import keystore, opening
+    from hub.config import load_settings
+
+    settings = load_settings()
+    path = opening.folder_of(settings) / keystore.FILE_NAME
+    address = keystore.address_of(path)
+    if address is None:
+        secret = ""
+        if take_in:
+            secret = getpass.getpass("Private key: ") if sys.stdin.isatty() else sys.stdin.readline()
+        passphrase = keystore.ask_passphrase(settings.chain_passphrase, is_new=True)
+        if take_in:
+            address = keystore.import_key(path, keystore.key_bytes(secret), passphrase)
+        else:
+            address = keystore.create_key(path, passphrase)
+    print(address, flush=True)
+
+
+@chain.command("status")
+def status(as_json: AsJson = False) -> None:
+    """Show the chain, the contracts, and what the key here has."""
+    from hub.chain.report import status_of
+
+    _run(lambda settings: _print_status(settings, as_json, status_of))
+
+
+async def _print_status(settings: "Settings", as_json: bool, status_of: Any) -> None:
+    from hub.chain.opening import open_client
+
+    async with open_client(settings, with_key=False) as client:
+        found = await status_of(client, settings)
+    _print(found, as_json)
+
+
+@chain.command("deploy")
+def deploy(
+    rules: Annotated[
+        str, typer.Option(help="devnet, l2 or l1 (docs/chain.md); unset: devnet on the devnet, else l2.")
+    ] = "",
+) -> None:
+    """Put DIGM's contracts onto the chain; the key here pays. On the devnet it is given money first."""
+
+    async def work(settings: "Settings") -> None:
+        from hub.chain import deployment, opening
+        from hub.chain.rules import load_rules
+
+        async with opening.open_client(settings, with_key=True) as client:
+            is_devnet = await client.rpc.chain_id() == opening.DEVNET_CHAIN_ID
+            await opening.fund_on_devnet(client, client.sender.address)
+            await deployment.deploy(
+                client,
+                opening.folder_of(settings) / deployment.FILE_NAME,
+                load_rules(rules or ("devnet" if is_devnet else "l2")),
+                lambda part, address: print(f"{part:10}{address}", flush=True),
+            )
+
+    _run(work)
+
+
+@chain.command("publish")
+def publish(
+    track_roots: Annotated[list[str], typer.Argument(metavar="TRACKROOT...", help="Tracks published here.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say on the chain that these tracks are yours: root, audit root, manifest and sizes."""
+
+    async def work(settings: "Settings") -> None:
+        from hub.chain.opening import open_deployed
+        from hub.chain.publishing import publish_track
+
+        async with open_deployed(settings, with_key=True) as (client, deployed):
+            for root in track_roots:
+                _print(await publish_track(client, deployed, settings.data, root), as_json)
+
+    _run(work)
+
+
+@chain.command("pins")
+def pins(as_json: AsJson = False) -> None:
+    """Show the pin orders on the chain."""
+
+    async def work(settings: "Settings") -> None:
+        from hub.chain.opening import open_deployed
+        from hub.chain.report import orders_of
+
+        async with open_deployed(settings, with_key=False) as (client, deployed):
+            async for order in orders_of(client, deployed):
+                _print(order, as_json)
+
+    _run(work)
+
+
+@chain.command("audits")
+def audits(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Of a node.")], as_json: AsJson = False
+) -> None:
+    """Show a node's stake, its conduct, and the challenge that it has to answer now."""
+
+    async def work(settings: "Settings") -> None:
+        from hub.chain.opening import open_deployed
+        from hub.chain.report import node_of
+
+        async with open_deployed(settings, with_key=False) as (client, deployed):
+            _print(await node_of(client, deployed, address), as_json)
+
+    _run(work)
+
+
+@chain.command("stake")
+def stake(amount: Amount, token: Token = "digm", node_class: NodeClass = "elder") -> None:  # noqa: S107 - no secret
+    """Stake as a node, or stake more."""
+
+    async def work(settings: "Settings") -> None:
+        from hub.chain.opening import open_deployed
+        from hub.chain.staking import stake as put_in
+
+        async with open_deployed(settings, with_key=True) as (client, deployed):
+            _print(await put_in(client, deployed, amount, token, node_class), False)
+
+    _run(work)
+
+
+@chain.command("unstake")
+def unstake(amount: Amount) -> None:
+    """Ask for stake back; it can be collected with `digm chain claim` when the delay is over."""
+
+    async def work(settings: "Settings") -> None:
+        from hub.chain.opening import open_deployed
+        from hub.chain.staking import ask_back
+
+        async with open_deployed(settings, with_key=True) as (client, deployed):
+            _print(await ask_back(client, deployed, amount), False)
+
+    _run(work)
+
+
+@chain.command("claim")
+def claim() -> None:
+    """Collect what is owed to the key here: rewards, refunds, and stake whose delay is over."""
+
+    async def work(settings: "Settings") -> None:
+        from hub.chain.opening import open_deployed
+        from hub.chain.staking import collect
+
+        async with open_deployed(settings, with_key=True) as (client, deployed):
+            for part, amount in (await collect(client, deployed)).items():
+                print(f"{amount} {part}", flush=True)
+
+    _run(work)
+
+
+@chain.command("events")
+def events(
+    as_json: AsJson = False,
+    after: Annotated[int, typer.Option(min=0, help="Only what came after this number.")] = 0,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on with what happens.")] = False,
+) -> None:
+    """Show what happened in the contracts, as far as it counts; and what the chain took back."""
+
+    async def work(settings: "Settings") -> None:
+        from hub.chain.opening import open_reader
+        from hub.chain.report import event_json, event_line
+
+        async with open_reader(settings) as reader:
+            last = after
+            while True:
+                await reader.catch_up_patiently(forever=watch)
+                while found := reader.events(last):
+                    for step, event in found:
+                        print(event_json(step, event) if as_json else event_line(step, event), flush=True)
+                    last = found[-1][0].sequence
+                if not watch:
+                    return
+                await asyncio.sleep(reader.poll_s)
+
+    _run(work)
+
+
+def _run(work: Any) -> None:
+    from hub.config import load_settings
+
+    job: Coroutine[Any, Any, None] = work(load_settings())
+    asyncio.run(job)
+
+
+def _print(found: dict[str, Any], as_json: bool) -> None:
+    import msgspec
+
+    if as_json:
+        print(msgspec.json.encode(found).decode(), flush=True)
+        return
+    width = max(len(name) for name in found) + 2
+    for name, value in found.items():
+        print(f"{name:{width}}{value}", flush=True)

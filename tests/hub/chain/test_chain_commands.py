@@ -1,0 +1,161 @@
+"""`digm chain` as people use it: real processes on a real devnet with the real contracts."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from digm.manifest import manifest_hash
+from hub.chain.deployment import KINDS
+from hub.storage.chunk_store import ChunkStore
+from tests.hub.chain.devnet import DevnetProcess
+from tests.hub.house import Published, publish_track
+
+PASSPHRASE = "a good passphrase"  # noqa: S105 - of a test
+SETTING = "DIGM_CHAIN_PASSPHRASE"
+
+
+class Artist:
+    """A data folder with a key and a track, and commands on it."""
+
+    def __init__(self, data: Path, devnet: DevnetProcess) -> None:
+        self.data, self._devnet = data, devnet
+        self.track: Published = publish_track(data)
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        return {
+            **os.environ,
+            "DIGM_DATA": str(self.data),
+            "DIGM_CHAIN_PORT": str(self._devnet.port),
+            SETTING: PASSPHRASE,
+            **variables,
+        }
+
+    def start(self, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "hub.cli", "chain", *arguments],
+            env=self.environment(**variables),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def run(self, *arguments: str, status: int = 0, says: str = "", **variables: str) -> str:
+        process = self.start(*arguments, **variables)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == status, err
+        assert says in err and PASSPHRASE not in out + err and "Traceback" not in err
+        return out
+
+    def lines(self, *arguments: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.run(*arguments, "--json").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def artist(devnet: DevnetProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Artist]:
+    """With the contracts deployed, although the first command that deployed them was killed."""
+    one = Artist(tmp_path_factory.mktemp("artist"), devnet)
+    address = one.run("key").strip()
+    first = one.start("deploy")
+    assert first.stdout is not None
+    assert first.stdout.readline().startswith("registry")
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    said = one.run("deploy")
+    assert [line.split()[0] for line in said.splitlines()] == [
+        "registry",
+        "para",
+        "digm",
+        "xfg",
+        "heat",
+        "pinning",
+    ]
+    # One transaction for each contract, although two processes deployed.
+    count = devnet.ask("eth_getTransactionCount", address, "latest")["result"]
+    assert int(count, 16) == len(KINDS)
+    yield one
+
+
+def test_a_deployment_cut_off_by_kill_9_is_finished_and_nothing_deployed_twice(artist: Artist) -> None:
+    artist.run("deploy", status=2, says="names contracts already")
+    status = artist.lines("status")[0]
+    assert status["chain"] == 31_337 and set(KINDS) <= set(status)
+    assert status["key"] == artist.run("key").strip()
+    assert status["para held"] == "1000000000" and float(status["for gas"]) > 99
+
+
+def test_a_track_is_published_once_and_everybody_who_reads_the_events_sees_it(
+    artist: Artist, tmp_path: Path
+) -> None:
+    root, manifest = artist.track.root, artist.track.manifest
+    published = artist.lines("publish", root)[0]
+    assert artist.lines("publish", root)[0] == published
+    assert published["gas"] < 170_000 * 1.05
+
+    stranger = Artist(tmp_path, artist._devnet)
+    (tmp_path / "chain").mkdir()
+    shutil.copy(artist.data / "chain" / "deployment.json", tmp_path / "chain")
+    events = [one for one in stranger.lines("events") if one["event"] == "TrackPublished"]
+    assert len(events) == 1
+    said = events[0]["arguments"]
+    assert events[0]["transaction"] == published["transaction"]
+    assert said["artist"] == artist.run("key").strip()
+    assert said["track_root"] == "0x" + root and said["track"] == published["track"]
+    assert said["audit_root"] == "0x" + manifest.audit_root.hex()
+    assert said["manifest_hash"] == "0x" + manifest_hash(ChunkStore(artist.data).manifest(root)).hex()
+    assert said["chunk_count"] == sum(one.chunk_count for one in manifest.renditions)
+    sizes = [one.chunk_bytes(n) for one in manifest.renditions for n in range(one.chunk_count)]
+    assert said["byte_size"] == sum(sizes)
+    # And again: only what is new.
+    newest = stranger.lines("events")[-1]["sequence"]
+    assert stranger.lines("events", "--after", str(newest)) == []
+    assert "TrackPublished" in stranger.run("events")
+
+
+def test_a_stake_is_put_in_raised_and_asked_back(artist: Artist) -> None:
+    artist.run("stake", "999", status=2, says="refuses")
+    assert "1000 digm" in artist.run("stake", "1000", "--class", "elder")
+    assert "1000.5 digm" in artist.run("stake", "0.5")
+    address = artist.run("key").strip()
+    facts = artist.lines("audits", address)[0]
+    assert facts["stake"] == "1000.5" and facts["node_class"] == "elder" and facts["missed"] == 0
+    artist.run("stake", "1", "--token", "xfg", status=2, says="not in xfg")
+    assert "leaving" in artist.run("unstake", "1000.5")
+    assert artist.run("claim") == ""
+    artist._devnet.ask("evm_increaseTime", 3_600)
+    artist._devnet.ask("evm_mine")
+    assert artist.run("claim") == "1000.5 stake\n"
+    assert artist.lines("status")[0]["digm held"] == "1000000000"
+
+
+def test_what_is_wrong_is_one_sentence(artist: Artist, tmp_path: Path) -> None:
+    stranger = Artist(tmp_path, artist._devnet)
+    stranger.run("events", status=2, says="No contracts are known here")
+    (tmp_path / "chain").mkdir()
+    shutil.copy(artist.data / "chain" / "deployment.json", tmp_path / "chain")
+    stranger.run("publish", stranger.track.root, status=2, says="digm chain key makes one")
+    artist.run("publish", "12", status=2, says="is not a track root")
+    artist.run("publish", "ab" * 32, status=2)
+    artist.run("stake", "1e3", status=2, says="is no amount")
+    artist.run("stake", "10", "--token", "gold", status=2, says="digm, xfg, heat")
+    artist.run("publish", artist.track.root, status=2, says="does not open", **{SETTING: "something else"})
+    artist.run("publish", artist.track.root, status=2, says="needs a passphrase", **{SETTING: ""})
+    artist.run("status", status=2, says="digm chain devnet", DIGM_CHAIN_PORT="9")
+    artist.run("status", status=2, says="127.0.0.1:9", DIGM_CHAIN_RPC="http://127.0.0.1:9/some-secret")
+    assert artist.lines("pins") == []
+
+
+def test_a_deployment_of_another_chain_is_refused(artist: Artist, tmp_path: Path) -> None:
+    stranger = Artist(tmp_path, artist._devnet)
+    (tmp_path / "chain").mkdir()
+    said = json.loads((artist.data / "chain" / "deployment.json").read_text())
+    said["genesis"] = "0x" + "11" * 32
+    (tmp_path / "chain" / "deployment.json").write_text(json.dumps(said))
+    stranger.run("events", status=2, says="another chain")
+    (tmp_path / "chain" / "deployment.json").write_text("{}")
+    stranger.run("events", status=2, says="does not say where contracts are")
