@@ -241,7 +241,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "hypercorn"
     chain_rpc: Annotated[
         tuple[str, ...],
-        Meta(description="JSON-RPC URLs of one EVM chain, the preferred first; unset: the devnet of this machine."),
+        Meta(description="JSON-RPC URLs of one EVM chain, the preferred first; unset: this machine's devnet."),
     ] = ()
     chain_port: Annotated[
         int, Meta(ge=0, le=HIGHEST_PORT, description="Port of the devnet's JSON-RPC, on loopback.")

@@ -94,7 +94,10 @@ async def check_deployment(client: ChainClient, deployment: Deployment) -> None:
 
 
 async def deploy(
-    client: ChainClient, path: Path, rules: Mapping[str, int], say: Callable[[str, str], None] = lambda part, address: None
+    client: ChainClient,
+    path: Path,
+    rules: Mapping[str, int],
+    say: Callable[[str, str], None] = lambda part, address: None,
 ) -> Deployment:
     """Put all contracts onto the chain, once: what was begun and interrupted is gone on with.
 
@@ -126,4 +129,3 @@ async def deploy(
     with disk_faults_named(path.parent):
         write_durably(path, msgspec.json.format(msgspec.json.encode(found)), path.parent / "incoming")
     return found
-

@@ -231,8 +231,11 @@ def events(
 
 def _run(work: Any) -> None:
     from hub.config import load_settings
+    from hub.logs import configure_logs
 
-    job: Coroutine[Any, Any, None] = work(load_settings())
+    settings = load_settings()
+    configure_logs("chain", "error")  # what goes wrong is said in the sentence at the end
+    job: Coroutine[Any, Any, None] = work(settings)
     asyncio.run(job)
 
 

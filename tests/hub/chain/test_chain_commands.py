@@ -46,8 +46,8 @@ class Artist:
         )  # fmt: skip
 
     def run(self, *arguments: str, status: int = 0, says: str = "", **variables: str) -> str:
-        process = self.start(*arguments, **variables)
-        out, err = process.communicate(timeout=60)
+        with self.start(*arguments, **variables) as process:
+            out, err = process.communicate(timeout=60)
         assert process.returncode == status, err
         assert says in err and PASSPHRASE not in out + err and "Traceback" not in err
         return out
@@ -61,11 +61,11 @@ def artist(devnet: DevnetProcess, tmp_path_factory: pytest.TempPathFactory) -> I
     """With the contracts deployed, although the first command that deployed them was killed."""
     one = Artist(tmp_path_factory.mktemp("artist"), devnet)
     address = one.run("key").strip()
-    first = one.start("deploy")
-    assert first.stdout is not None
-    assert first.stdout.readline().startswith("registry")
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
+    with one.start("deploy") as first:
+        assert first.stdout is not None
+        line = first.stdout.readline()
+        first.send_signal(signal.SIGKILL)
+        assert line.startswith("registry"), first.communicate()
     said = one.run("deploy")
     assert [line.split()[0] for line in said.splitlines()] == [
         "registry",

@@ -11,7 +11,8 @@ import pytest
 from hub.storage.catalogue import Catalogue
 
 COMMANDS = (
-    "publish", "verify", "pin", "pins", "fetch", "play", "up", "hub", "gateway", "seed", "artist", "demo", "chain",
+    "publish", "verify", "pin", "pins", "fetch", "play", "up", "hub", "gateway", "seed", "artist", "demo",
+    "chain",
 )  # fmt: skip
 HEAVY = ("aiohttp", "av", "numpy", "sqlalchemy", "aiortc", "cryptography", "hypercorn", "msgspec")
 
