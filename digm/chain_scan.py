@@ -7,6 +7,7 @@ all older ones are, so it is found by halving. No I/O here: who asks which serve
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from digm.errors import CallerFault
 
@@ -27,7 +28,7 @@ class ForkSearch:
     """
 
     def __init__(self, anchors: Sequence[Anchor]) -> None:
-        if any(one.number >= other.number for one, other in zip(anchors, anchors[1:], strict=False)):
+        if any(one.number >= other.number for one, other in pairwise(anchors)):
             raise CallerFault("bad_argument", "Anchors are in the order of their blocks.")
         self._anchors = anchors
         # Those before _low are in the chain, those from _high on are not.
