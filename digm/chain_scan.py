@@ -1,8 +1,9 @@
 """Reading a chain's events in stretches, although the chain may take its newest blocks back.
 
-After each stretch its last block is kept as an anchor. While the newest anchor is in the chain, all that was read
-is. When it is not, the newest one that still is tells from where to read again: if one anchor is in the chain,
-all older ones are, so it is found by halving. No I/O here: who asks which server is `hub.chain`'s business.
+After each stretch its last block is kept as an anchor. While the newest anchor is in the chain, all that was
+read is. When it is not, the newest one that still is tells from where to read again: if one anchor is in the
+chain, all older ones are, so it is found by halving. No I/O here: who asks which server is `hub.chain`'s
+business.
 """
 
 from collections.abc import Sequence
