@@ -249,11 +249,13 @@ class AnnouncementLedger:
     """
 
     _FORMER_INSTANCES = 8
+    _MOST_HEARD = 20_000
 
     def __init__(self, most_bytes: int = 64 << 20, most_tracks_per_node: int = 10_000) -> None:
         self._most_bytes = most_bytes
         self._most_tracks_per_node = most_tracks_per_node
         self._nodes: dict[bytes, _Node] = {}
+        self._heard_at: dict[bytes, float] = {}
         self._bytes = 0
         self._swept_at = 0.0
 
@@ -279,6 +281,7 @@ class AnnouncementLedger:
             self._nodes[announcement.node] = _Node(announcement.instance, announcement.issued_at)
         self._nodes[announcement.node].tracks[announcement.track_root] = kept
         self._bytes += kept.cost - (known.cost if known else 0)
+        self._note_heard(announcement.node, now_s)
 
     def present(self, now_s: float) -> list[Announcement]:
         """The latest word of every node that is there, whatever it is about: who runs it, where it is."""
@@ -293,6 +296,22 @@ class AnnouncementLedger:
         """Who claims chunks of a track, in no order; what was taken back or is over is left out."""
         found = ((node, node.tracks.get(track_root)) for node in self._nodes.values())
         return [kept.announcement for node, kept in found if kept and node.believes(kept, now_s)]
+
+    def is_present(self, node: bytes, now_s: float) -> bool:
+        """Whether a node is there."""
+        known = self._nodes.get(node)
+        return known is not None and any(known.believes(kept, now_s) for kept in known.tracks.values())
+
+    def last_word(self, node: bytes) -> Announcement | None:
+        """What a node said of itself, also if it is gone; None where that is forgotten."""
+        known = self._nodes.get(node)
+        if known is None:
+            return None
+        return (known.tracks.get(PRESENCE) or next(iter(known.tracks.values()))).announcement
+
+    def heard_at(self, node: bytes) -> float | None:
+        """When the latest word of a node came, also if what it said is forgotten; None: none is known."""
+        return self._heard_at.get(node)
 
     def nodes(self, now_s: float) -> Iterator[bytes]:
         """The keys of the nodes that are there."""
@@ -337,6 +356,12 @@ class AnnouncementLedger:
     def __len__(self) -> int:
         """Announcements in memory, those that are over included."""
         return sum(len(node.tracks) for node in self._nodes.values())
+
+    def _note_heard(self, node: bytes, now_s: float) -> None:
+        self._heard_at.pop(node, None)  # so that the one who has been silent for longest stands first
+        self._heard_at[node] = now_s
+        if len(self._heard_at) > self._MOST_HEARD:
+            del self._heard_at[next(iter(self._heard_at))]
 
     def _refuse_old(self, announcement: Announcement, known: Announcement) -> None:
         if announcement.instance != known.instance and announcement.issued_at > known.issued_at:

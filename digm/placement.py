@@ -112,7 +112,7 @@ class Promises:
             elif now_s < self._until[node]:
                 promised.add(node)
             else:
-                self._broken.setdefault(node, now_s)
+                self._broken.setdefault(node, self._until[node])
                 self._settled[node] = answer
         return promised
 

@@ -5,12 +5,12 @@ Who may order is proven by the order's own signature: that of the artist who pub
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from aiohttp import hdrs, web
 
-from digm.announcements import Announcement
+from digm.announcements import AnnouncementLedger
 from digm.errors import Unavailable
 from digm.ids import is_hex_id, to_hex
 from digm.node_ids import peer_id
@@ -81,30 +81,23 @@ def _orders(request: web.Request) -> HubOrders:
 
 async def _orders_json(request: web.Request, found: Sequence[OrderProgress]) -> list[dict[str, object]]:
     titles = {entry.track_root: entry.title for entry in await request.app[SERVICES].tracks()}
-    present = {one.node: one for one in request.app[BRIDGE].directory.ledger.present(time.time())}
-    return [_order_json(progress, titles.get(to_hex(progress.order.track_root)), present) for progress in found]
+    ledger = request.app[BRIDGE].directory.ledger
+    return [_order_json(progress, titles.get(to_hex(progress.order.track_root)), ledger) for progress in found]
 
 
-def _order_json(
-    progress: OrderProgress, title: str | None, present: Mapping[bytes, Announcement]
-) -> dict[str, object]:
+def _order_json(progress: OrderProgress, title: str | None, ledger: AnnouncementLedger) -> dict[str, object]:
     order = progress.order
     states: dict[bytes, tuple[str, str | None]] = {
         **dict.fromkeys(progress.lost, ("lost", None)),
         **dict.fromkeys(progress.broken, ("broken", None)),
         **{node: ("declined", why.value) for node, why in progress.declined.items()},
+        **dict.fromkeys(progress.gone, ("gone", None)),
         **dict.fromkeys(progress.promised, ("accepted", None)),
         **dict.fromkeys(progress.holders, ("held", None)),
     }
     reached = Counter(state for state, _ in states.values())
     nodes = [
-        {
-            "peer_id": peer_id(node),
-            "operator": present[node].operator if node in present else None,
-            "network": present[node].network if node in present else None,
-            "state": state,
-            "reason": reason,
-        }
+        _node_json(node, state, reason, ledger)
         for node, (state, reason) in sorted(states.items(), key=lambda item: (_RANK[item[1][0]], item[0]))
     ]
     return {
@@ -116,12 +109,24 @@ def _order_json(
         "issued_at": order.issued_at,
         "expires_at": order.expires_at,
         "desired": order.desired_replicas,
-        **{state: reached[state] for state in ("held", "accepted", "declined")},
+        **{state: reached[state] for state in ("held", "accepted", "gone", "declined")},
         "nodes": nodes,
     }
 
 
-_RANK = {"held": 0, "accepted": 1, "lost": 2, "broken": 3, "declined": 4}
+def _node_json(node: bytes, state: str, reason: str | None, ledger: AnnouncementLedger) -> dict[str, object]:
+    said = ledger.last_word(node)  # of one that is gone, too
+    return {
+        "peer_id": peer_id(node),
+        "operator": said.operator if said else None,
+        "network": said.network if said else None,
+        "state": state,
+        "reason": reason,
+        "last_heard_at": ledger.heard_at(node),
+    }
+
+
+_RANK = {"held": 0, "accepted": 1, "gone": 2, "lost": 3, "broken": 4, "declined": 5}
 
 
 def _json(body: object, status: int = 200) -> web.Response:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 EXIT_NOT_HELD = 1
 ASKED_EVERY_S = 1.0
-SHORT_PEER = 16
+MISSED = ("gone", "lost", "broken")
 
 
 def pins(
@@ -72,7 +72,8 @@ def print_order(order: dict[str, Any], as_json: bool, is_new: bool = False) -> N
         return
     print(f"{title}: {progress_of(order)}, until {until}  {root}", flush=True)
     for node in order["nodes"]:
-        who = ", ".join(printable(name) for name in (node["operator"], node["network"]) if name)
+        names = (node["operator"], node["network"], _silence_of(node))
+        who = ", ".join(printable(name) for name in names if name)
         why = f": {printable(node['reason'])}" if node["reason"] else ""
         print(f"    {node['state'] + why:24}{printable(node['peer_id'])}  {who}", flush=True)
 
@@ -80,7 +81,17 @@ def print_order(order: dict[str, Any], as_json: bool, is_new: bool = False) -> N
 def progress_of(order: dict[str, Any]) -> str:
     """How far an order is, in a few words."""
     under_way = f", {order['accepted']} on their way" if order["accepted"] else ""
-    return f"{order['held']} of {order['desired']} held{under_way}"
+    gone = f", {order['gone']} gone that had accepted" if order.get("gone") else ""
+    return f"{order['held']} of {order['desired']} held{under_way}{gone}"
+
+
+def _silence_of(node: dict[str, Any]) -> str:
+    """Since when a node is missed."""
+    if node["state"] not in MISSED:
+        return ""
+    if node["last_heard_at"] is None:
+        return "not heard since the hub started"
+    return f"last heard {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(node['last_heard_at']))}"
 
 
 async def follow(api: "HubApi", roots: list[str], within_s: float | None, as_json: bool) -> int:

@@ -145,6 +145,16 @@ class Herald:
             timeout_s=ANNOUNCEMENT.timeout_s, parallel=16,
         )  # fmt: skip
 
+    @property
+    def presence_s(self) -> int:
+        """A node that is silent for so long counts as gone."""
+        return self._settings.presence_s
+
+    @property
+    def node_key(self) -> bytes:
+        """Our own."""
+        return self._identity.node_key
+
     def begin_again(self) -> None:
         """Speak as a process that started just now, and say everything again.
 

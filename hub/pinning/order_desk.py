@@ -2,12 +2,14 @@
 
 A node's `Pinner` keeps copies by it; a hub, which keeps none, shows artists how far their orders are. An order
 that was placed here lies on the disk (fsynced) before anybody hears of it, and is said again until it is held
-by as many as it asks for; a cancelling one until it is over, for nodes that were away.
+by as many as it asks for; a cancelling one until it is over, for nodes that were away. What nodes answered is
+kept, too: they do not say it again.
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import structlog
@@ -22,6 +24,7 @@ from digm.pinning import (
     AnswerState,
     Decline,
     OrderBook,
+    PinAnswer,
     PinOrder,
     parse_pin_answer,
     parse_pin_order,
@@ -30,13 +33,14 @@ from digm.placement import Promises
 from digm.token_bucket import TokenBucket
 from hub.pinning.herald import Herald
 from hub.pinning.network import Network
-from hub.pinning.records import Records
+from hub.pinning.records import KeptAnswer, Records
 from hub.signatures import verify
 
 log = structlog.get_logger()
 FIRST_REPEAT_S = 15.0  # then twice as long each time, up to `repeat_s`
 CORRECTED_EVERY_S = 60.0  # who says an order that is out of date is told the newer one
 REPEATS_PER_S, REPEATS_AT_ONCE = 2.0, 20.0
+MOST_UNKEPT = 10_000  # answers that wait for the disk
 
 
 @dataclass
@@ -65,7 +69,8 @@ class OrderProgress:
 
     Attributes:
         holders: who announces a whole copy that is kept for it, and has not failed our audits.
-        promised: who accepted and has still time.
+        promised: who accepted, has still time, and is there.
+        gone: who accepted, has still time, and is not there any more.
         declined: who said no, and why.
         broken: who accepted and did not deliver in time.
         lost: who said that it holds a copy and is no holder now.
@@ -74,6 +79,7 @@ class OrderProgress:
     order: PinOrder
     holders: frozenset[bytes]
     promised: frozenset[bytes]
+    gone: frozenset[bytes]
     declined: dict[bytes, Decline]
     broken: frozenset[bytes]
     lost: frozenset[bytes]
@@ -109,6 +115,10 @@ class OrderDesk:
         self._network, self._herald, self._records = network, herald, records
         self._repeat_s, self._health, self._now = repeat_s, health, now
         self._changed: list[PinOrder] = []
+        self._answered: dict[tuple[bytes, bytes], KeptAnswer] = {}
+        self._forgotten: list[bytes] = []
+        self._remembered: set[bytes] = set()
+        self._awaited_until = 0.0
         self._keeping = asyncio.Lock()
         self._pace = TokenBucket(REPEATS_PER_S, REPEATS_AT_ONCE, now())
 
@@ -123,6 +133,7 @@ class OrderDesk:
                 over.append(document)
         self._changed.clear()
         await asyncio.to_thread(self._records.drop_orders, over)
+        await self._take_up_answers()
         self._herald.listeners[ORDER_KIND] = self.hear_order
         self._herald.listeners[ANSWER_KIND] = self.hear_answer
 
@@ -134,8 +145,11 @@ class OrderDesk:
         """A node's answer. Raises PeerFault where it is not valid."""
         answer = parse_pin_answer(document, self._now(), verify)
         item = self.orders.get(answer.order_id)
-        if item is not None:
-            item.promises.record(answer, self._now())
+        if item is not None and item.promises.record(answer, self._now()):
+            place = (answer.order_id, answer.node)
+            is_ours = answer.node == self._herald.node_key  # we may think otherwise after a restart
+            if not is_ours and (place in self._answered or len(self._answered) < MOST_UNKEPT):
+                self._answered[place] = KeptAnswer(*place, document, self._now())
 
     def take(self, document: bytes, is_placed_here: bool = False) -> PinOrder:
         """Take an order in; it is on the disk after `keep_changes`.
@@ -189,16 +203,41 @@ class OrderDesk:
             Unavailable: `records_failed`; the next call tries again.
         """
         async with self._keeping:
-            if not self._changed:
-                return
-            changed = list(self._changed)
-            placed_here = {
-                order.order_id
-                for order in changed
-                if (item := self.orders.get(order.order_id)) and item.is_placed_here
-            }
-            await asyncio.to_thread(self._records.keep_orders, changed, placed_here)
-            del self._changed[: len(changed)]
+            if self._changed:
+                await self._keep_orders()
+            if self._answered:
+                answers = list(self._answered.values())
+                await asyncio.to_thread(self._records.keep_answers, answers)
+                for item in answers:
+                    if self._answered[item.order_id, item.node] is item:  # else there was a later one meanwhile
+                        del self._answered[item.order_id, item.node]
+            if self._forgotten:
+                forgotten = list(self._forgotten)
+                await asyncio.to_thread(self._records.drop_answers, forgotten)
+                del self._forgotten[: len(forgotten)]
+
+    async def _keep_orders(self) -> None:
+        changed = list(self._changed)
+        placed_here = {
+            order.order_id
+            for order in changed
+            if (item := self.orders.get(order.order_id)) and item.is_placed_here
+        }
+        await asyncio.to_thread(self._records.keep_orders, changed, placed_here)
+        del self._changed[: len(changed)]
+
+    async def _take_up_answers(self) -> None:
+        """What nodes answered before our start. They may be silent until they have heard that we are there."""
+        strays = set()
+        for answer, heard_at in await asyncio.to_thread(_kept_answers, self._records):
+            item = self.orders.get(answer.order_id)
+            if item is None:
+                strays.add(answer.order_id)
+            else:
+                item.promises.record(answer, heard_at)
+                self._remembered.add(answer.node)
+        self._awaited_until = self._now() + self._herald.presence_s
+        await asyncio.to_thread(self._records.drop_answers, strays)
 
     def over(self) -> list[Ordered]:
         """The orders that count no more; `forget` takes them out."""
@@ -212,7 +251,8 @@ class OrderDesk:
 
     def forget(self, item: Ordered) -> None:
         """Take one out."""
-        self.orders.pop(item.order.order_id, None)
+        if self.orders.pop(item.order.order_id, None) is not None:
+            self._forgotten.append(item.order.order_id)
 
     async def sweep(self) -> None:
         """Forget what could not be replayed any more, on the disk, too. Raises Unavailable `records_failed`."""
@@ -252,16 +292,36 @@ class OrderDesk:
     def progress(self, item: Ordered) -> OrderProgress:
         """How far an order is."""
         now_s, holders = self._now(), self.holders(item.order)
-        promised = item.promises.promised(holders, now_s)
-        said_held = {node for node, state in item.promises.states().items() if state is AnswerState.HELD}
+        accepted = item.promises.promised(holders, now_s)
+        promised = self.promised(item, holders)
+        said_held = {
+            node
+            for node, state in item.promises.states().items()
+            if state is AnswerState.HELD and not self._is_awaited(node, now_s)
+        }
         return OrderProgress(
             item.order,
             frozenset(holders),
             frozenset(promised),
+            frozenset(accepted - promised),
             {node: why for node, why in item.promises.declined(now_s).items() if node not in holders},
             frozenset(item.promises.broken(now_s) - holders),
             frozenset(said_held - holders),
         )
+
+    def promised(self, item: Ordered, holders: Collection[bytes]) -> set[bytes]:
+        """Who is about to hold it. Who accepted and is gone may come back, but is not waited for."""
+        now_s, ledger = self._now(), self._herald.ledger
+        return {
+            node
+            for node in item.promises.promised(holders, now_s)
+            if ledger.is_present(node, now_s) or self._is_awaited(node, now_s)
+        }
+
+    def _is_awaited(self, node: bytes, now_s: float) -> bool:
+        """Whether it answered before our start, and had no time yet to be heard again."""
+        is_silent = self._herald.ledger.heard_at(node) is None
+        return is_silent and now_s < self._awaited_until and node in self._remembered
 
     def holders(self, order: PinOrder) -> set[bytes]:
         """Who has a copy that counts: whole, of this manifest, kept for this order, and not failed by us."""
@@ -271,6 +331,15 @@ class OrderDesk:
         """Who claims chunks of a track and has not failed our audits."""
         claims = self._herald.ledger.of_track(track_root, self._now())
         return [claim for claim in claims if self._health(claim.node) is not Health.FAILED]
+
+
+def _kept_answers(records: Records) -> list[tuple[PinAnswer, float]]:
+    """Answers and when they were heard. Their signatures were checked then, and the file is ours."""
+    found = []
+    for document, heard_at in records.answers():
+        with contextlib.suppress(PeerFault):
+            found.append((parse_pin_answer(document, heard_at, lambda *_: True), heard_at))
+    return found
 
 
 def _is_copy(claim: Announcement, order: PinOrder) -> bool:

@@ -197,7 +197,7 @@ class Pinner:
         item, holders = self._of(known), self.desk.holders(order)
         if self._me in holders:
             return self._answer(order, AnswerState.HELD)
-        promised = self._promised(item, holders, self._present())
+        promised = self.desk.promised(item.item, holders)
         if not item.is_busy and len(holders | promised) >= order.desired_replicas:
             return self._answer(order, AnswerState.DECLINED, Decline.NOT_NEEDED)
         reason = None if item.is_busy else await self._why_not(order)
@@ -210,7 +210,7 @@ class Pinner:
     async def _look(self, item: _Pinned, is_mine: bool, present: _Present) -> None:
         order, now_s = item.order, self._now()
         holders, out = self.desk.holders(order), item.promises.out(now_s)
-        promised = self._promised(item, holders, present)
+        promised = self.desk.promised(item.item, holders)
         if is_mine:
             await self._keep_holding(item, holders)
         elif not item.is_busy:
@@ -324,10 +324,6 @@ class Pinner:
         random.shuffle(claims)  # not all who make a copy from the same one
         claims.sort(key=lambda claim: -claim.share)
         return [peer_id(claim.node) for claim in claims if claim.node != self._me]
-
-    def _promised(self, item: _Pinned, holders: set[bytes], present: _Present) -> set[bytes]:
-        """Who is about to hold it. Who accepted and is gone may come back, but is not waited for."""
-        return item.promises.promised(holders, self._now()) & present.keys()
 
     def _present(self) -> _Present:
         """Who is there. It walks over all that is announced: once for all orders, not once for each."""

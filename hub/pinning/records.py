@@ -1,11 +1,14 @@
-"""What pins and audits must not forget when the node restarts: orders, scores, results. SQLite, durable."""
+"""What pins and audits must not forget when the node restarts: orders, answers, scores, results.
+
+SQLite, durable.
+"""
 
 import json
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from digm.audits import AuditScore
@@ -14,6 +17,7 @@ from digm.pinning import PinOrder
 
 FILE_NAME = "pinning.sqlite"
 KEPT_RESULTS = 10_000
+MOST_ANSWERS = 20_000  # keys cost nothing: a flood of answers is not kept
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS orders (
     artist BLOB NOT NULL, track_root BLOB NOT NULL, document BLOB NOT NULL, PRIMARY KEY (artist, track_root)
@@ -21,12 +25,26 @@ CREATE TABLE IF NOT EXISTS orders (
 CREATE TABLE IF NOT EXISTS placed (
     artist BLOB NOT NULL, track_root BLOB NOT NULL, document BLOB NOT NULL, PRIMARY KEY (artist, track_root)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS answers (
+    order_id BLOB NOT NULL, node BLOB NOT NULL, document BLOB NOT NULL, heard_at REAL NOT NULL,
+    PRIMARY KEY (order_id, node)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS scores (node BLOB PRIMARY KEY, score TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS results (
     id INTEGER PRIMARY KEY, node BLOB NOT NULL, chunk_hash BLOB NOT NULL,
     outcome TEXT NOT NULL, at REAL NOT NULL
 );
 """
+
+
+@dataclass(frozen=True)
+class KeptAnswer:
+    """A node's answer to an order: the signed document, and when it was heard (seconds since 1970)."""
+
+    order_id: bytes
+    node: bytes
+    document: bytes
+    heard_at: float
 
 
 class Records:
@@ -78,6 +96,34 @@ class Records:
                 self._tables.executemany(
                     f"DELETE FROM {table} WHERE document = ?", [(document,) for document in documents]
                 )
+
+    def answers(self) -> list[tuple[bytes, float]]:
+        """The signed documents of the nodes' latest answers, and when each was heard."""
+        with self._failures_named():
+            return self._tables.execute("SELECT document, heard_at FROM answers").fetchall()
+
+    def keep_answers(self, answers: Sequence[KeptAnswer]) -> None:
+        """Keep answers in the place of the nodes' earlier ones; new ones as long as there is room."""
+        with self._failures_named(), self._tables:
+            (count,) = self._tables.execute("SELECT count(*) FROM answers").fetchone()
+            for item in answers:
+                place = (item.order_id, item.node)
+                known = self._tables.execute(
+                    "UPDATE answers SET document = ?, heard_at = ? WHERE order_id = ? AND node = ?",
+                    (item.document, item.heard_at, *place),
+                )
+                if not known.rowcount and count < MOST_ANSWERS:
+                    self._tables.execute(
+                        "INSERT INTO answers VALUES (?, ?, ?, ?)", (*place, item.document, item.heard_at)
+                    )
+                    count += 1
+
+    def drop_answers(self, order_ids: Collection[bytes]) -> None:
+        """Forget the answers to orders."""
+        with self._failures_named(), self._tables:
+            self._tables.executemany(
+                "DELETE FROM answers WHERE order_id = ?", [(order_id,) for order_id in order_ids]
+            )
 
     def scores(self) -> dict[bytes, AuditScore]:
         """How each node stands."""

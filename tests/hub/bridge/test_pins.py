@@ -21,9 +21,18 @@ from digm.audits import Outcome
 from digm.errors import DigmError
 from digm.fresh_index import best_first, parse_fresh_index
 from digm.manifest import manifest_hash
-from digm.pinning import AnswerState, Decline, PinOrder, parse_pin_answer, sign_pin_order
+from digm.pinning import (
+    AnswerState,
+    Decline,
+    PinAnswer,
+    PinOrder,
+    encode_pin_answer,
+    parse_pin_answer,
+    sign_pin_order,
+)
 from hub.bridge.bridge import BRIDGE
 from hub.pinning.pinner import PROTOCOL
+from hub.pinning.records import Records
 from hub.publishing.vault import FILE_NAME, Vault
 from hub.signatures import verify
 from hub.storage.chunk_store import ChunkStore
@@ -179,6 +188,33 @@ async def test_an_order_is_kept_and_known_after_a_restart_of_the_hub(tmp_path: P
             )
             said = parse_pin_answer(answer, time.time(), verify)
             assert (said.state, said.reason) == (AnswerState.DECLINED, Decline.POLICY)
+
+
+async def test_what_nodes_answered_is_known_after_a_restart_of_the_hub(tmp_path: Path) -> None:
+    track = publish_track(tmp_path)
+    async with hub_in_backbone(tmp_path) as hub:
+        _, order = await call(hub, "POST", "/api/pins", order_of(tmp_path, track))
+        async with backbone(hub.app[BRIDGE].member.backbone.multiaddrs[0]) as node:
+            now, order_id = int(time.time()), bytes.fromhex(order["order_id"])
+            answer = PinAnswer(node.identity.node_key, order_id, AnswerState.ACCEPTED, None, now, now + 600)
+            document, records = encode_pin_answer(answer, node.identity.sign), Records(tmp_path)
+
+            async def is_kept() -> bool:
+                await node.publish(document)  # again, for the mesh may not stand yet
+                return [kept for kept, _ in records.answers()] == [document]
+
+            await until(is_kept)
+            records.close()
+        _, listed = await call(hub, "GET", "/api/pins")
+        expected = {"peer_id": node.peer_id, "operator": None, "network": None, "reason": None}
+        # It answered, and never said that it is there.
+        assert listed["orders"][0]["nodes"] == [{**expected, "state": "gone", "last_heard_at": None}]
+        _, out, _ = await digm(hub, tmp_path, "pins")
+        assert "0 of 2 held, 1 gone that had accepted" in out and "not heard since the hub started" in out
+    async with hub_in_backbone(tmp_path) as hub:
+        _, listed = await call(hub, "GET", "/api/pins")
+    assert (listed["orders"][0]["accepted"], listed["orders"][0]["gone"]) == (1, 0)
+    assert listed["orders"][0]["nodes"] == [{**expected, "state": "accepted", "last_heard_at": None}]
 
 
 @asynccontextmanager

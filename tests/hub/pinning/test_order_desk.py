@@ -4,7 +4,7 @@ import pytest
 
 from digm.errors import DigmError, Unavailable
 from hub.pinning.order_desk import CORRECTED_EVERY_S, FIRST_REPEAT_S, OrderDesk
-from hub.pinning.records import Records
+from hub.pinning.records import KeptAnswer, Records
 from tests.hub.node.music import Elsewhere
 from tests.hub.pinning.swarm import FakeSwarm, order_for
 
@@ -202,3 +202,86 @@ async def test_progress_names_who_holds_who_will_who_will_not_and_who_lost_it(sw
     (progress,) = origin.pinner.progress()
     assert progress.lost == {by_name["node 0"].key}
     assert len(progress.holders) == 4
+
+
+async def started(swarm, tmp_path, replicas):
+    """An origin, six nodes, and an order of which nobody gives a chunk yet."""
+    for number in range(6):
+        await swarm.add(f"node {number}")
+    track = await swarm.publish_track(tmp_path / "artist")
+    await swarm.run(60)
+    origin = next(node for node in swarm.nodes.values() if node.name == "origin")
+    origin.may_give.clear()
+    await origin.pinner.place(order_for(track, tmp_path / "artist", replicas, swarm.now))
+    await swarm.run(30)
+    return origin
+
+
+async def test_who_accepted_and_is_gone_is_named_and_not_counted(swarm, tmp_path):
+    origin = await started(swarm, tmp_path, replicas=3)
+    (progress,) = origin.pinner.progress()
+    assert len(progress.promised) == 3 and not progress.gone
+    name = next(node for node in swarm.nodes.values() if node.key in progress.promised)
+    name.is_up, gone_at = False, swarm.now
+    await swarm.run(240)
+    (progress,) = origin.pinner.progress()
+    assert progress.gone == {name.key}
+    assert name.key not in progress.promised
+    assert gone_at - 60 <= origin.herald.ledger.heard_at(name.key) <= gone_at
+    assert origin.herald.ledger.last_word(name.key).operator == name.name
+    name.is_up = True
+    await swarm.run(60)
+    assert name.key in origin.pinner.progress()[0].promised
+
+
+async def test_answers_outlive_a_restart(swarm, tmp_path):
+    origin = await started(swarm, tmp_path, replicas=3)
+    (before,) = origin.pinner.progress()
+    assert len(before.promised) == 3
+    origin = await swarm.add("origin", is_taking=False)
+    (after,) = origin.pinner.progress()
+    assert after.promised == before.promised, "they have not been heard since, and have a while for it"
+    swarm.now += 181
+    (later,) = origin.pinner.progress()
+    assert (later.promised, later.gone) == (set(), before.promised)
+    swarm.now += 1800
+    assert origin.pinner.progress()[0].broken == before.promised
+
+
+async def test_who_held_a_copy_before_a_restart_is_not_called_lost_before_it_could_be_heard(swarm, tmp_path):
+    origin = await started(swarm, tmp_path, replicas=3)
+    origin.may_give.set()
+    await swarm.run(60)
+    (before,) = origin.pinner.progress()
+    assert before.is_held
+    gone = next(node for node in swarm.nodes.values() if node.key in before.holders)
+    gone.is_up = False
+    origin = await swarm.add("origin", is_taking=False)
+    assert origin.pinner.progress()[0].lost == set()
+    await swarm.run(240)
+    (after,) = origin.pinner.progress()
+    assert after.lost == {gone.key}
+    assert after.holders == before.holders - {gone.key}
+
+
+async def test_answers_are_forgotten_with_their_order(swarm, tmp_path):
+    origin = await started(swarm, tmp_path, replicas=3)
+    assert len(origin.records.answers()) >= 3
+    track_orders = list(origin.pinner.desk.orders.values())
+    for item in track_orders:
+        origin.pinner.desk.forget(item)
+    await origin.pinner.desk.keep_changes()
+    assert origin.records.answers() == []
+
+
+async def test_a_flood_of_answers_fills_no_disk_and_pushes_nobody_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("hub.pinning.records.MOST_ANSWERS", 3)
+    records = Records(tmp_path)
+    order_id = bytes(32)
+    answers = [KeptAnswer(order_id, bytes([number]) * 32, b"first", 1.0) for number in range(5)]
+    records.keep_answers(answers)
+    records.keep_answers([KeptAnswer(order_id, bytes(32), b"second", 2.0)])
+    assert sorted(records.answers()) == [(b"first", 1.0), (b"first", 1.0), (b"second", 2.0)]
+    records.drop_answers([order_id])
+    assert records.answers() == []
+    records.close()
