@@ -35,6 +35,7 @@ from hub.node.scrubber import Scrubber
 from hub.node.seeding import NodeSeeding
 from hub.node.status import Parts, Status
 from hub.node.storage import NodeStore
+from hub.node.told_gateway import EVERYWHERE, told_gateway
 from hub.node.traffic import NodeNetwork, counted
 from hub.node.twins import LastWords, TwinWatch
 from hub.pinning.auditor import Auditor, AuditSettings
@@ -49,7 +50,6 @@ CACHE_BYTES = 16 * 1024 * 1024  # chunks on their way to nodes
 ANNOUNCED_EVERY_S, PINNED_EVERY_S, AUDITED_EVERY_S, LOOKED_EVERY_S, CALLED_EVERY_S = 2.0, 2.0, 2.0, 2.0, 3.0
 UP_WITHIN_S, POLL_S = 30.0, 0.05
 MANY = 8  # requests of one protocol at once
-EVERYWHERE = ("", "0.0.0.0", "::")
 LOOPBACK = "127.0.0.1"
 SAID_AGAIN_S = 60.0
 REASONS = {
@@ -103,7 +103,10 @@ class Node:
         self._network = network = NodeNetwork(self._backbone)
         self._tracks = NodeTracks(self._store)
         self._holdings: tuple[int, Mapping[bytes, Holding]] = (-1, {})
-        self._herald = Herald(network, identity, self._held, _voice(settings))
+        gateway = told_gateway(settings)
+        if gateway.advice:
+            log.warning("gateway_told", url=gateway.url, advice=gateway.advice)
+        self._herald = Herald(network, identity, self._held, _voice(settings, gateway.url))
         network.ledger = self._herald.ledger
         audits = _audits(settings)
         self._audited_every_s = min(AUDITED_EVERY_S, audits.epoch_s / 8)
@@ -120,7 +123,7 @@ class Node:
         self._scrubber = Scrubber(self._store, repairer.fetch, idle_s=settings.node_scrub_seconds)
         parts = Parts(settings, self._store, records, self._backbone, self._herald, self._pinner, self._auditor)
         self._status = Status(parts)
-        self._status.gateway_url = gateway_url(settings)
+        self._status.gateway_url = gateway.url
         self._company = Company(self._backbone, self._herald.ledger, settings.data)
         self._twins = TwinWatch(network, identity, self._herald, 2 * self._presence_s, self._company.meet_anew)
         self._last_words = LastWords()
@@ -302,23 +305,13 @@ def _numeric(host: str) -> str:
         ) from error
 
 
-def _voice(settings: Settings) -> HeraldSettings:
+def _voice(settings: Settings, gateway_url: str | None) -> HeraldSettings:
     return HeraldSettings(
         operator=settings.operator,
         network=settings.network,
-        gateway_url=gateway_url(settings),
+        gateway_url=gateway_url,
         presence_s=settings.node_presence_seconds,
     )
-
-
-def gateway_url(settings: Settings) -> str | None:
-    """Where others reach the node's gateway; None where only the operator could know (DIGM_GATEWAY_URL)."""
-    if settings.gateway_url:
-        return settings.gateway_url
-    if settings.host in EVERYWHERE:
-        return None
-    url = settings.own_url(settings.gateway_port)
-    return url.replace("http://", "https://", 1) if settings.gateway_cert else url
 
 
 def _policy(settings: Settings) -> PinSettings:
