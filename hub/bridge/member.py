@@ -20,6 +20,7 @@ from hub.bridge.directory import Directory, Provider
 from hub.bridge.introductions import ask_strangers
 from hub.bridge.orders import HubOrders
 from hub.bridge.published import Published
+from hub.node.twins import LastWords
 from hub.pinning.auditor import Auditor
 from hub.pinning.fresh_index_writer import FreshIndexWriter, IndexSettings
 from hub.pinning.herald import Herald, HeraldSettings, Holding, holdings_of
@@ -174,6 +175,7 @@ class Member:
             MANIFEST.name, self._manifest, most_bytes=MANIFEST.most_request_bytes,
             timeout_s=MANIFEST.timeout_s, parallel=8,
         )  # fmt: skip
+        LastWords().serve(backbone)
         return backbone
 
     def _herald(self, backbone: "Backbone", identity: NodeIdentity) -> Herald:

@@ -10,6 +10,8 @@ from aiohttp.test_utils import TestServer
 
 from digm.announcements import PRESENCE, Announcement, parse_announcement
 from digm.backbone_messages import MANIFEST
+from digm.backbone_messages import PRESENCE as PRESENCE_STREAM
+from digm.errors import Unavailable
 from digm.node_ids import peer_id
 from hub.backbone.backbone import Backbone
 from hub.bridge.bridge import BRIDGE
@@ -77,6 +79,29 @@ async def test_a_hub_says_what_it_holds_and_gives_it_to_nodes(tmp_path: Path) ->
             chunk = await node.fetch_chunk(there.peer_id, root, 1, 2, rendition.chunk_bytes(2))
             assert hashlib.sha256(chunk).digest() == rendition.chunk_hashes[2]
             assert there.peer_id in [found.peer_id for found in await node.find_providers(root)]
+
+
+async def test_a_hub_tells_two_processes_with_one_key_of_each_other(tmp_path: Path) -> None:
+    async with hub_over(tmp_path, gateway_port=4711, backbone_listen=HERE) as hub:
+        there = await member_of(hub)
+        async with backbone(there.multiaddrs[0]) as node:
+
+            async def tell(instance: int) -> bytes:
+                now = int(time.time())
+                word = {"instance": bytes([instance]) * 16, "track_root": PRESENCE}
+                documents[instance] = said("ann", 0, issued_at=now, valid_until=now + 180, **word)
+                return await node.request(
+                    there.peer_id, PRESENCE_STREAM.name, documents[instance], timeout_s=10.0, most_bytes=2_049
+                )
+
+            documents: dict[int, bytes] = {}
+            await until(lambda: node.peers())
+            for _ in range(2):
+                with pytest.raises(Unavailable) as fault:
+                    await tell(1)
+                assert fault.value.data["reason"] == "nobody_else"
+            assert await tell(2) == documents[1]
+            assert await tell(1) == documents[2]
 
 
 async def test_what_a_node_announces_is_a_source_at_the_hub(tmp_path: Path) -> None:
