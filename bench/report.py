@@ -12,10 +12,13 @@ from typing import Any
 
 
 def arguments(about: str, **options: Any) -> argparse.Namespace:
-    """Read the command line: `--json` and, for each keyword, an option with that default."""
+    """Read the command line: `--json` and, for each keyword, an option with its default (False: a switch)."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--json", action="store_true", help="one JSON object a line, the summary last")
     for name, default in options.items():
+        if default is False:
+            parser.add_argument(f"--{name.replace('_', '-')}", action="store_true")
+            continue
         kind = type(default) if default is not None else str
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=default)
     return parser.parse_args()
