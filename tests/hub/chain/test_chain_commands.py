@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
+from typer.testing import CliRunner
 
+from digm.errors import DigmError
 from digm.manifest import manifest_hash
 from hub.chain.deployment import KINDS
+from hub.cli.chain import chain
 from hub.storage.chunk_store import ChunkStore
 from tests.hub.chain.devnet import DevnetProcess
 from tests.hub.house import Published, publish_track
@@ -29,28 +33,32 @@ class Artist:
         self.data, self._devnet = data, devnet
         self.track: Published = publish_track(data)
 
-    def environment(self, **variables: str) -> dict[str, str]:
-        return {
-            **os.environ,
-            "DIGM_DATA": str(self.data),
-            "DIGM_CHAIN_PORT": str(self._devnet.port),
-            SETTING: PASSPHRASE,
-            **variables,
-        }
+    def ours(self) -> dict[str, str]:
+        return {"DIGM_DATA": str(self.data), "DIGM_CHAIN_PORT": str(self._devnet.port), SETTING: PASSPHRASE}
 
-    def start(self, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [sys.executable, "-m", "hub.cli", "chain", *arguments],
-            env=self.environment(**variables),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """In a process of its own."""
+        command = [sys.executable, "-m", "hub.cli", "chain", *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, env={**os.environ, **self.ours()}, stdout=pipe, stderr=pipe, text=True)
 
-    def run(self, *arguments: str, status: int = 0, says: str = "", **variables: str) -> str:
-        with self.start(*arguments, **variables) as process:
-            out, err = process.communicate(timeout=60)
-        assert process.returncode == status, err
-        assert says in err and PASSPHRASE not in out + err and "Traceback" not in err
-        return out
+    def run(self, *arguments: str, refusal: str = "", **variables: str) -> str:
+        """In this process, which saves two seconds each.
+
+        Args:
+            refusal: what is said on stderr, before exit status 2.
+        """
+        with pytest.MonkeyPatch.context() as patch, capture_logs():
+            for name, value in (self.ours() | variables).items():
+                patch.setenv(name, value)
+            patch.setattr("hub.logs.configure_logs", lambda *_: None)
+            result = CliRunner().invoke(chain, arguments)
+        assert PASSPHRASE not in result.output
+        if refusal:
+            assert isinstance(result.exception, DigmError) and refusal in str(result.exception), result
+        else:
+            assert result.exit_code == 0, result.exception
+        return result.stdout
 
     def lines(self, *arguments: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.run(*arguments, "--json").splitlines()]
@@ -66,7 +74,9 @@ def artist(devnet: DevnetProcess, tmp_path_factory: pytest.TempPathFactory) -> I
         line = first.stdout.readline()
         first.send_signal(signal.SIGKILL)
         assert line.startswith("registry"), first.communicate()
-    said = one.run("deploy")
+    with one.start("deploy") as again:
+        said, why = again.communicate(timeout=60)
+        assert again.returncode == 0, why
     assert [line.split()[0] for line in said.splitlines()] == [
         "registry",
         "para",
@@ -82,7 +92,7 @@ def artist(devnet: DevnetProcess, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def test_a_deployment_cut_off_by_kill_9_is_finished_and_nothing_deployed_twice(artist: Artist) -> None:
-    artist.run("deploy", status=2, says="names contracts already")
+    artist.run("deploy", refusal="names contracts already")
     status = artist.lines("status")[0]
     assert status["chain"] == 31_337 and set(KINDS) <= set(status)
     assert status["key"] == artist.run("key").strip()
@@ -118,13 +128,13 @@ def test_a_track_is_published_once_and_everybody_who_reads_the_events_sees_it(
 
 
 def test_a_stake_is_put_in_raised_and_asked_back(artist: Artist) -> None:
-    artist.run("stake", "999", status=2, says="refuses")
+    artist.run("stake", "999", refusal="refuses")
     assert "1000 digm" in artist.run("stake", "1000", "--class", "elder")
     assert "1000.5 digm" in artist.run("stake", "0.5")
     address = artist.run("key").strip()
     facts = artist.lines("audits", address)[0]
     assert facts["stake"] == "1000.5" and facts["node_class"] == "elder" and facts["missed"] == 0
-    artist.run("stake", "1", "--token", "xfg", status=2, says="not in xfg")
+    artist.run("stake", "1", "--token", "xfg", refusal="not in xfg")
     assert "leaving" in artist.run("unstake", "1000.5")
     assert artist.run("claim") == ""
     artist._devnet.ask("evm_increaseTime", 3_600)
@@ -135,18 +145,18 @@ def test_a_stake_is_put_in_raised_and_asked_back(artist: Artist) -> None:
 
 def test_what_is_wrong_is_one_sentence(artist: Artist, tmp_path: Path) -> None:
     stranger = Artist(tmp_path, artist._devnet)
-    stranger.run("events", status=2, says="No contracts are known here")
+    stranger.run("events", refusal="No contracts are known here")
     (tmp_path / "chain").mkdir()
     shutil.copy(artist.data / "chain" / "deployment.json", tmp_path / "chain")
-    stranger.run("publish", stranger.track.root, status=2, says="digm chain key makes one")
-    artist.run("publish", "12", status=2, says="is not a track root")
-    artist.run("publish", "ab" * 32, status=2)
-    artist.run("stake", "1e3", status=2, says="is no amount")
-    artist.run("stake", "10", "--token", "gold", status=2, says="digm, xfg, heat")
-    artist.run("publish", artist.track.root, status=2, says="does not open", **{SETTING: "something else"})
-    artist.run("publish", artist.track.root, status=2, says="needs a passphrase", **{SETTING: ""})
-    artist.run("status", status=2, says="digm chain devnet", DIGM_CHAIN_PORT="9")
-    artist.run("status", status=2, says="127.0.0.1:9", DIGM_CHAIN_RPC="http://127.0.0.1:9/some-secret")
+    stranger.run("publish", stranger.track.root, refusal="digm chain key makes one")
+    artist.run("publish", "12", refusal="is not a track root")
+    artist.run("publish", "ab" * 32, refusal="is not here")
+    artist.run("stake", "1e3", refusal="is no amount")
+    artist.run("stake", "10", "--token", "gold", refusal="digm, xfg, heat")
+    artist.run("publish", artist.track.root, refusal="does not open", **{SETTING: "something else"})
+    artist.run("publish", artist.track.root, refusal="needs a passphrase", **{SETTING: ""})
+    artist.run("status", refusal="digm chain devnet", DIGM_CHAIN_PORT="9")
+    artist.run("status", refusal="127.0.0.1:9", DIGM_CHAIN_RPC="http://127.0.0.1:9/some-secret")
     assert artist.lines("pins") == []
 
 
@@ -156,6 +166,6 @@ def test_a_deployment_of_another_chain_is_refused(artist: Artist, tmp_path: Path
     said = json.loads((artist.data / "chain" / "deployment.json").read_text())
     said["genesis"] = "0x" + "11" * 32
     (tmp_path / "chain" / "deployment.json").write_text(json.dumps(said))
-    stranger.run("events", status=2, says="another chain")
+    stranger.run("events", refusal="another chain")
     (tmp_path / "chain" / "deployment.json").write_text("{}")
-    stranger.run("events", status=2, says="does not say where contracts are")
+    stranger.run("events", refusal="does not say where contracts are")

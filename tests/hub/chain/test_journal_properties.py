@@ -134,5 +134,5 @@ class Following(RuleBasedStateMachine):
             self.folder.cleanup()
 
 
-Following.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+Following.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
 TestFollowing = Following.TestCase
