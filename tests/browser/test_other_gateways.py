@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import BrowserContext
+from playwright.async_api import BrowserContext, Route
 
-from tests.browser.music import Samples
+from tests.browser.music import encode, plucked, write_wav
 from tests.browser.player_page import PATIENCE_S, PlayerPage
 from tests.browser.stack import STOP_TIMEOUT_S, Stack
 from tests.ports import free_port
 
-Music = dict[str, tuple[Path, Samples, int, int]]
+CHUNKS_BEFORE = 2  # so many the own gateway gives before it fails
 
 
 class Mirror:
@@ -72,6 +72,12 @@ def mirror(own_stack: Stack, tmp_path: Path) -> Iterator[Mirror]:
     mirror.stop()
 
 
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve seconds of 24 bits at 96 kHz: four chunks or so."""
+    return write_wav(tmp_path_factory.mktemp("studio") / "studio.wav", plucked(12, 96_000, 24, 3), 96_000, 24)
+
+
 def gateways(stack: Stack, track: str) -> list[str]:
     return [gateway["url"] for gateway in stack.ask(f"/api/tracks/{track}/sources")["gateways"]]
 
@@ -92,11 +98,28 @@ def kill(stack: Stack) -> None:
     stack.kill("gateway")
 
 
+async def give_only(chunks: int, page: PlayerPage, stack: Stack) -> asyncio.Event:
+    """What the page asks its gateway for beyond some chunks waits on the wire until the event is set."""
+    fails, given = asyncio.Event(), set[str]()
+
+    async def between(route: Route) -> None:
+        url = route.request.url
+        if not url.endswith("manifest.json") and url not in given:
+            if len(given) < chunks:
+                given.add(url)
+            else:
+                await fails.wait()
+        await route.continue_()
+
+    await page.page.route(f"http://localhost:{stack.ports['gateway']}/**", between)
+    return fails
+
+
 @pytest.mark.parametrize("fail", [empty, kill])
 async def test_a_listener_hears_the_track_to_its_end_from_another_gateway(
-    own_stack: Stack, mirror: Mirror, music: Music, context: BrowserContext, fail: Any
+    own_stack: Stack, mirror: Mirror, studio: Path, context: BrowserContext, fail: Any
 ) -> None:
-    (line,) = own_stack.publish(music["wav"][0])
+    (line,) = own_stack.publish(studio)
     track = line["track_root"]
     mirror.copy()
     mirror.start()
@@ -104,10 +127,12 @@ async def test_a_listener_hears_the_track_to_its_end_from_another_gateway(
     own_stack.wait_until_ready()
     await until(lambda: len(own_stack.ask(f"/api/tracks/{track}")["gateways"]) == 2)
     page = await PlayerPage.open(context)
+    fails = await give_only(CHUNKS_BEFORE, page, own_stack)
     await page.visit(own_stack.url, track)
     await page.play()
     await page.until_sound()
     fail(own_stack)
+    fails.set()
     state = await page.until("the end", lambda state: state["ended"], 2 * PATIENCE_S)
     assert state["errors"] == []
     assert state["stats"]["stalls"] == 0
@@ -116,12 +141,13 @@ async def test_a_listener_hears_the_track_to_its_end_from_another_gateway(
 
 
 async def test_a_gateway_that_comes_up_while_somebody_listens_is_found_by_asking(
-    own_stack: Stack, mirror: Mirror, music: Music, context: BrowserContext
+    own_stack: Stack, mirror: Mirror, tmp_path: Path, context: BrowserContext
 ) -> None:
-    (line,) = own_stack.publish(music["flac"][0])
+    wav = write_wav(tmp_path / "strings.wav", plucked(36, 44_100, 16, 1), 44_100, 16)
+    (line,) = own_stack.publish(encode(wav, tmp_path / "strings.flac", "flac"))
     track = line["track_root"]
     mirror.copy()
-    for chunk in own_stack.chunks_of(track)[-3:]:
+    for chunk in own_stack.chunks_of(track)[-2:]:
         chunk.unlink()
     own_stack.start("hub", "gateway", "artist")
     own_stack.wait_until_alive()
@@ -138,9 +164,9 @@ async def test_a_gateway_that_comes_up_while_somebody_listens_is_found_by_asking
 
 
 async def test_a_player_begins_with_another_gateway_when_the_own_one_is_gone(
-    own_stack: Stack, mirror: Mirror, music: Music, context: BrowserContext
+    own_stack: Stack, mirror: Mirror, studio: Path, context: BrowserContext
 ) -> None:
-    (line,) = own_stack.publish(music["opus"][0])
+    (line,) = own_stack.publish(studio)
     track = line["track_root"]
     mirror.copy()
     mirror.start()
