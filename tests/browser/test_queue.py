@@ -10,7 +10,7 @@ from tests.browser.music import encode, plucked, write_wav
 from tests.browser.player_page import PlayerPage
 from tests.browser.stack import Stack
 
-SECONDS = (9, 60, 10)  # the middle one is long enough to be left in the middle
+SECONDS = (6, 60, 7)  # the middle one is long enough to be left in the middle
 Album = tuple[Stack, str, list[str]]
 
 
@@ -61,10 +61,10 @@ async def test_a_release_page_plays_its_tracks_and_its_rows_play_theirs(
     assert await names_of(player_page) == ("Part 1", "Part 1")
     await player_page.page.get_by_role("button", name="Play Part 3").click()
     state = await player_page.until("part 3", lambda s: s["index"] == 2 and s["currentTime"] > 0.3)
-    assert abs(state["duration"] - 10) < 0.01
+    assert abs(state["duration"] - SECONDS[2]) < 0.01
     assert await names_of(player_page) == ("Part 3", "Part 3")
     assert await player_page.page.locator("[aria-current]").get_attribute("data-plays") == "2"
-    await player_page.run("player.currentTime = 9.2")
+    await player_page.run("player.currentTime = 6.2")
     state = await player_page.until("the end", lambda s: s["ended"])
     assert state["index"] == 2
     await player_page.play()
@@ -85,7 +85,7 @@ async def test_time_duration_and_title_are_those_of_the_track_that_is_heard_and_
         player.addEventListener('trackchange', ({detail}) => changes.push(detail.track));"""
     )
     await player_page.play()
-    await player_page.until_time(7)
+    await player_page.until_time(4)
     state = await player_page.until("the second track", lambda s: s["index"] == 1)
     assert state["currentTime"] < 2
     assert abs(state["duration"] - 60) < 0.01
@@ -129,14 +129,14 @@ async def test_repeat_and_shuffle_change_what_comes_next_even_when_it_was_planne
     stack, release, _ = album
     await player_page.page.goto(f"{stack.url}/releases/{release}")
     await player_page.play()
-    await player_page.until_time(5)  # the second track is planned and fed behind the first by now
+    await player_page.until_time(3.5)  # the second track is planned and fed behind the first by now
     await player_page.run("player.repeat = 'one'")
-    await player_page.until_time(7.5)
-    state = await player_page.until("it again", lambda s: 0.2 < s["currentTime"] < 3)
+    await player_page.until_time(4.5)
+    state = await player_page.until("it again", lambda s: 0.2 < s["currentTime"] < 2)
     assert state["index"] == 0
     await player_page.run("player.repeat = 'all'; player.playTrack(2)")
     await player_page.until("the third", lambda s: s["index"] == 2 and s["currentTime"] > 0.2)
-    await player_page.run("player.currentTime = 8")
+    await player_page.run("player.currentTime = 5")
     await player_page.until("the first again", lambda s: s["index"] == 0 and s["currentTime"] > 0.2)
     await player_page.run("player.repeat = 'off'; player.shuffle = true")
     await player_page.run("player.next()")
@@ -177,7 +177,7 @@ async def test_the_next_track_is_opened_before_the_hub_is_needed_for_it(
     stack, release, _ = album
     await player_page.page.goto(f"{stack.url}/releases/{release}")
     await player_page.play()
-    await player_page.until_time(4)
+    await player_page.until_time(3)
 
     async def gone(route: Route) -> None:
         await route.abort()
