@@ -7,8 +7,9 @@ an order's id is what they will refer to.
 """
 
 import hashlib
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -34,6 +35,7 @@ MONTH_S = 2_629_746
 """A twelfth of the Gregorian year of 365.2425 days, so that 18 months are a year and a half."""
 MAX_DURATION_S = 120 * MONTH_S
 MAX_ANSWER_LIFETIME_S = DAY_S
+_ROOM_EVERY_S = 10.0  # a flood on a full book must not make every message cost a walk over all of it
 _UNITS_S = {"months": MONTH_S, "days": DAY_S, "hours": 3600, "seconds": 1}
 _DURATION = re.compile(r"([1-9][0-9]{0,9}) (month|day|hour|second)s?")
 
@@ -239,6 +241,10 @@ class OrderBook:
 
     A cancelled or finished order is remembered as long as its forerunner could be replayed.
 
+    Attributes:
+        claimed: the roots of the tracks of which somebody claims chunks. A full book forgets orders for others:
+            anybody can sign 20,000 of them for ten years, and go. None: not known; then nothing is forgotten.
+
     Args:
         most_orders: all together.
         most_per_artist: keys are free, so this only bounds what one honest mistake can do.
@@ -250,6 +256,9 @@ class OrderBook:
         self._orders: dict[tuple[bytes, bytes], PinOrder] = {}
         self._remember_until: dict[tuple[bytes, bytes], float] = {}
         self._per_artist: dict[bytes, int] = {}
+        self.claimed: Callable[[], Collection[bytes] | None] = lambda: None
+        self._gone: list[PinOrder] = []
+        self._made_room_at = -math.inf
 
     def add(self, order: PinOrder, now_s: float) -> PinOrder | None:
         """Take an order that `parse_pin_order` has let through.
@@ -290,12 +299,10 @@ class OrderBook:
         return (order for order in list(self._orders.values()) if is_active(order, now_s))
 
     def sweep(self, now_s: float) -> list[PinOrder]:
-        """Forget what could not be replayed any more either. Returns it."""
-        over = [place for place, until in self._remember_until.items() if until <= now_s]
-        orders = [self._orders[place] for place in over]
-        for place in over:
-            self._forget(place)
-        return orders
+        """Forget what could not be replayed any more either. Returns it, and what had to make room."""
+        self._forget_over(now_s)
+        gone, self._gone = self._gone, []
+        return gone
 
     def __len__(self) -> int:
         return len(self._orders)
@@ -306,9 +313,23 @@ class OrderBook:
         if not self._per_artist[place[0]]:
             del self._per_artist[place[0]]
 
+    def _forget_over(self, now_s: float) -> None:
+        for place in [place for place, until in self._remember_until.items() if until <= now_s]:
+            self._gone.append(self._orders[place])
+            self._forget(place)
+
+    def _make_room(self, now_s: float) -> None:
+        self._forget_over(now_s)
+        if len(self._orders) < self._most_orders or now_s < self._made_room_at + _ROOM_EVERY_S:
+            return
+        self._made_room_at, claimed = now_s, self.claimed()
+        for place in [place for place in self._orders if claimed is not None and place[1] not in claimed]:
+            self._gone.append(self._orders[place])
+            self._forget(place)
+
     def _check_room(self, order: PinOrder, now_s: float) -> None:
         if len(self._orders) >= self._most_orders:
-            self.sweep(now_s)
+            self._make_room(now_s)
         if (
             self._per_artist.get(order.artist, 0) >= self._most_per_artist
             or len(self._orders) >= self._most_orders

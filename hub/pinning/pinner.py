@@ -5,6 +5,7 @@ hold what is the same sum on every node (`digm.placement`), so orders need no br
 """
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -119,10 +120,11 @@ class Pinner:
         self._network, self._identity, self._store, self._herald = network, identity, store, herald
         self._settings, self._health, self._now = settings or PinSettings(), health, now
         self.desk = OrderDesk(network, herald, records, self._settings.repeat_s, health, now)
+        self.desk.book.claimed = self._claimed
         self._me = identity.node_key
         self._pinned: dict[bytes, _Pinned] = {}
         self._turns = asyncio.Semaphore(self._settings.parallel_tracks)
-        self._listening_until = 0.0
+        self._listening_until = math.inf
 
     async def start(self) -> None:
         """Take up the orders that were known, listen, and answer on the stream."""
@@ -162,14 +164,16 @@ class Pinner:
         await self.desk.keep_changes()
         await asyncio.to_thread(self._store.end_expired_pins)
         await self.desk.sweep()
-        for over in self.desk.over():
-            if not over.order.is_cancelling:
-                await self._let_go(self._of(over))
-            self._pinned.pop(over.order.order_id, None)
-            self.desk.forget(over)
+        over, mine = self.desk.over(), await asyncio.to_thread(self._my_pins)
+        for ended in over:
+            item, name = self._of(ended), to_hex(ended.order.order_id)
+            if name in mine or item.task is not None:
+                await self._let_go(item)
+            self._pinned.pop(ended.order.order_id, None)
+            self.desk.forget(ended)
         if self._now() < self._listening_until:
             return
-        mine, present = await asyncio.to_thread(self._my_pins), self._present()
+        present = self._present()
         for item in list(self.desk.orders.values()):
             if item.order.is_cancelling:
                 await self.desk.repeat(item, set(), is_ours=False)
@@ -328,6 +332,13 @@ class Pinner:
     def _present(self) -> _Present:
         """Who is there. It walks over all that is announced: once for all orders, not once for each."""
         return {said.node: Candidate.of(said) for said in self._herald.ledger.present(self._now())}
+
+    def _claimed(self) -> set[bytes] | None:
+        """The tracks of which somebody claims chunks; None: we have not heard of enough yet."""
+        now_s, ledger = self._now(), self._herald.ledger
+        if now_s < self._listening_until:
+            return None
+        return {claim.track_root for node in ledger.nodes(now_s) for claim in ledger.of_node(node, now_s)}
 
     def _my_pins(self) -> set[str]:
         return {pin.pinned_by for pin in self._store.pins()}

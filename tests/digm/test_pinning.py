@@ -274,6 +274,25 @@ def test_a_full_book_refuses_and_keeps_what_it_has():
     assert len(book) == 4
 
 
+def test_in_a_full_book_orders_for_tracks_that_nobody_has_make_room():
+    """Anybody can sign as many as a book takes, for ten years, and go away."""
+    book, known, claimed = OrderBook(most_orders=4), ordered(track_root=b"k" * 32), [None]
+    book.claimed = lambda: claimed[0]
+    book.add(known, NOW)
+    junk = [ordered(Signer(f"{n}"), artist=Signer(f"{n}").public) for n in range(3)]
+    for order in junk:
+        book.add(order, NOW)
+    new = ordered(track_root=b"n" * 32)
+    assert refusal(lambda: book.add(new, NOW)) == "order_book_full", "it is not known yet who has what"
+    claimed[0] = {known.track_root, new.track_root}
+    assert refusal(lambda: book.add(new, NOW + 1)) == "order_book_full", "looked at not for every message"
+    book.add(new, NOW + 20)
+    assert [book.latest(order.artist, order.track_root) for order in (known, new)] == [known, new]
+    assert len(book) == 2
+    assert book.sweep(NOW + 20) == junk, "on the disk, too"
+    assert book.sweep(NOW + 20) == []
+
+
 def test_an_order_for_anothers_track_makes_room_again():
     book, order = OrderBook(most_orders=1), ordered()
     book.add(order, NOW)

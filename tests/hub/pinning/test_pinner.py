@@ -3,9 +3,10 @@
 import pytest
 
 from digm.errors import DigmError
-from digm.pinning import AnswerState, Decline, parse_pin_answer
+from digm.pinning import MAX_DURATION_S, AnswerState, Decline, PinOrder, parse_pin_answer, sign_pin_order
 from hub.pinning.pinner import PROTOCOL, PinSettings
 from hub.signatures import verify
+from tests.digm.signers import Signer
 from tests.hub.node.music import rot
 from tests.hub.pinning.swarm import FakeSwarm, order_for
 
@@ -286,3 +287,25 @@ async def test_a_track_that_does_not_fit_beside_what_is_promised_is_declined(swa
     await swarm.run(120)
     assert small.holds(track) and not small.holds(other)
     assert small.store.promised_bytes <= small.store.quota_bytes
+
+
+async def test_orders_of_a_stranger_for_nothing_do_not_keep_a_node_from_those_of_artists(swarm, tmp_path):
+    """They are cheap, may be for ten years, and are kept over a restart."""
+    track = await swarm.publish_track(tmp_path / "artist")
+    node = await swarm.add("node")
+    await swarm.run(60)
+    node.pinner.desk.book._most_orders = 3
+    for number in range(3):
+        stranger = Signer(f"stranger {number}")
+        order = PinOrder(
+            track_root=bytes([number]) * 32, desired_replicas=7, duration_s=MAX_DURATION_S,
+            manifest_hash=bytes(32), artist=stranger.public, sequence=1, issued_at=int(swarm.now),
+        )  # fmt: skip
+        node.pinner.desk.hear_order(sign_pin_order(order, stranger.sign).document)
+    await swarm.run(20)
+    assert len(node.records.orders()) == 3
+    document = order_for(track, tmp_path / "artist", 1, swarm.now)
+    await named(swarm, "origin").pinner.place(document)
+    await swarm.run(300)
+    assert node.holds(track)
+    assert [kept for kept, _ in node.records.orders()] == [document]
