@@ -166,9 +166,9 @@ class Pinner:
         await self.desk.sweep()
         over, mine = self.desk.over(), await asyncio.to_thread(self._my_pins)
         for ended in over:
-            item, name = self._of(ended), to_hex(ended.order.order_id)
-            if name in mine or item.task is not None:
-                await self._let_go(item)
+            pinned, name = self._of(ended), to_hex(ended.order.order_id)
+            if name in mine or pinned.task is not None:
+                await self._let_go(pinned)
             self._pinned.pop(ended.order.order_id, None)
             self.desk.forget(ended)
         if self._now() < self._listening_until:
