@@ -51,6 +51,7 @@ from hub.backbone.hardening import (
 )
 from hub.backbone.model import PeerAddress, PeerInfo
 from hub.backbone.providers import find_providers, provide
+from hub.backbone.sender_records import remember_records
 from hub.backbone.settings import BackboneSettings
 from hub.backbone.streams import FrameStream, peer_of, reset
 from hub.backbone.told import told_addresses
@@ -102,6 +103,7 @@ class BackboneHost:
         )
         self.network: Any = self.host.get_network()
         lengthen_queues(QUEUED_RPCS)
+        remember_records()
         self.router = _gossip()
         self.pubsub = Pubsub(
             self.host,

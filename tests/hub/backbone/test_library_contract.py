@@ -2,8 +2,10 @@
 
 import inspect
 from importlib.metadata import version
+from types import ModuleType
 from typing import Any
 
+import libp2p.pubsub.gossipsub as gossipsub_module
 import libp2p.pubsub.pubsub as pubsub_module
 import pytest
 import trio
@@ -19,6 +21,7 @@ from libp2p.tools.anyio_service.trio_manager import TrioManager
 from digm.backbone_messages import TOPIC
 from hub.backbone.hardening import FairGossip
 from hub.backbone.host import BackboneHost
+from hub.backbone.sender_records import SenderRecords
 from hub.backbone.settings import BackboneSettings
 
 
@@ -126,3 +129,10 @@ def test_nobody_is_called_whom_we_did_not_choose(host: BackboneHost) -> None:
 def test_a_stream_handler_that_raises_is_caught(host: BackboneHost) -> None:
     assert host.network.common_stream_handler.__qualname__ == "guard_streams.<locals>.guarded"
     assert "self.swarm.common_stream_handler(" in inspect.getsource(SwarmConn._handle_muxed_stream)
+
+
+@pytest.mark.parametrize("module", [pubsub_module, gossipsub_module])
+def test_gossip_has_the_records_of_senders_checked_by_ours(host: BackboneHost, module: ModuleType) -> None:
+    name = "maybe_consume_signed_record"
+    assert vars(module)[name].__module__ == SenderRecords.__module__
+    assert f"{name}(" in inspect.getsource(module)
