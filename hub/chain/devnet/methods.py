@@ -6,6 +6,7 @@ from typing import Any
 from digm.errors import CallerFault
 from hub.chain.devnet import parameters as read
 from hub.chain.devnet.accounts import demo_accounts
+from hub.chain.devnet.filters import Filters
 from hub.chain.devnet.machine import Call, Machine
 from hub.chain.devnet.store import DevnetStore, Json
 from hub.chain.devnet.wording import data, quantity
@@ -25,6 +26,7 @@ class Methods:
 
     def __init__(self, machine: Machine, store: DevnetStore, version: str = "digm-devnet/1") -> None:
         self._machine, self._store, self._version = machine, store, version
+        filters = Filters(lambda: machine.head, lambda n: (store.block(n) or {})["hash"], self._logs)
         self._known: dict[str, Callable[[Parameters], Any]] = {
             "web3_clientVersion": lambda _: self._version,
             "net_version": lambda _: str(machine.chain_id),
@@ -50,6 +52,10 @@ class Methods:
             "eth_getBlockByHash": self._block_by_hash,
             "eth_getBlockReceipts": lambda p: store.receipts_in(self._number(p, 0)),
             "eth_getLogs": self._logs,
+            "eth_newFilter": filters.new,
+            "eth_newBlockFilter": filters.new_for_blocks,
+            "eth_getFilterChanges": filters.changes,
+            "eth_uninstallFilter": filters.remove,
             "evm_mine": self._mine_one,
             "anvil_mine": self._mine_many,
             "evm_increaseTime": lambda p: machine.advance(read.read_number(read.at(p, 0), "seconds", 1 << 40)),

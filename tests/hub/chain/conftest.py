@@ -1,5 +1,6 @@
-"""One devnet for a module, and accounts with money on it."""
+"""One devnet for all files (but the one that kills it), and accounts with money on it."""
 
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -19,11 +20,14 @@ from tests.hub.chain.proxy import Proxy
 QUICK = Patience(poll_s=0.01, give_up_after_s=30)
 
 
-@pytest.fixture(scope="module")
-def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevnetProcess]:
-    process = DevnetProcess(tmp_path_factory.mktemp("devnet"))
+ENGINES = ["py-evm", *(["anvil"] if shutil.which("anvil") else [])]
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def devnet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevnetProcess]:
+    process = DevnetProcess(tmp_path_factory.mktemp("devnet"), engine=request.param)
     yield process
-    process.kill()
+    process.stop() if request.param == "anvil" else process.kill()
 
 
 class House:

@@ -11,15 +11,22 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
+
 READY_WITHIN_S = 60
+_OPTIONS = {"py-evm": [], "anvil": ["--anvil"]}
 
 
 class DevnetProcess:
-    """`digm chain devnet` on a free port; it can be killed and started again on the same one."""
+    """`digm chain devnet` on a free port; it can be killed and started again on the same one.
 
-    def __init__(self, data: Path, log: str = "devnet.log") -> None:
-        self.data, self._log = data, data / log
-        self.port = 0
+    Args:
+        engine: py-evm or anvil.
+    """
+
+    def __init__(self, data: Path, log: str = "devnet.log", engine: str = "py-evm") -> None:
+        self.data, self._log, self._engine = data, data / log, engine
+        self.port = free_port() if engine == "anvil" else 0  # which does not say what it chose
         self.start()
 
     @property
@@ -28,7 +35,7 @@ class DevnetProcess:
 
     def start(self) -> None:
         environment = {**os.environ, "DIGM_DATA": str(self.data), "DIGM_CHAIN_PORT": str(self.port)}
-        command = [sys.executable, "-m", "hub.cli", "chain", "devnet"]
+        command = [sys.executable, "-m", "hub.cli", "chain", "devnet", *_OPTIONS[self._engine]]
         self._log.write_text("")
         with self._log.open("w") as log:
             self._process = subprocess.Popen(command, env=environment, stderr=log)
@@ -37,6 +44,15 @@ class DevnetProcess:
             assert self._process.poll() is None and time.monotonic() < deadline, self._log.read_text()
             time.sleep(0.02)
         self.port = port
+        while not self._answers():  # Anvil is only being started when it is said
+            assert time.monotonic() < deadline, self._log.read_text()
+            time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        try:
+            return "result" in self.ask("eth_chainId")
+        except OSError:
+            return False
 
     def _said_port(self) -> int | None:
         for line in self._log.read_text().splitlines():

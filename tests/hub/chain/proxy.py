@@ -1,7 +1,6 @@
 """A JSON-RPC server between client and devnet that loses, delays, changes or makes up answers."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -55,7 +54,7 @@ class Proxy:
         if instead is LOSE:
             return LOSE
         if instead is None:
-            async with self._session.post(self._target, data=json.dumps(asked).encode()) as answer:
+            async with self._session.post(self._target, json=asked) as answer:
                 said = await answer.json(content_type=None)
             if "error" in said:
                 return said

@@ -124,6 +124,20 @@ def test_logs_are_found_by_block_address_and_topic(devnet: Devnet) -> None:
     assert amounts(fromBlock="0x9") == []
 
 
+def test_a_filter_tells_what_is_new_since_it_was_last_asked(devnet: Devnet) -> None:
+    address = devnet.deploy()
+    logs, blocks = devnet.ask("eth_newFilter", {"address": address}), devnet.ask("eth_newBlockFilter")
+    devnet.add(address, 5)
+    devnet.ask("evm_mine")
+    assert [int(log["data"][2:66], 16) for log in devnet.ask("eth_getFilterChanges", logs)] == [5]
+    newest = devnet.ask("eth_getBlockByNumber", "latest", False)
+    assert devnet.ask("eth_getFilterChanges", blocks) == [newest["parentHash"], newest["hash"]]
+    assert devnet.ask("eth_getFilterChanges", logs) == devnet.ask("eth_getFilterChanges", blocks) == []
+    assert devnet.ask("eth_uninstallFilter", logs) and not devnet.ask("eth_uninstallFilter", logs)
+    with pytest.raises(CallerFault, match="filter not found"):
+        devnet.ask("eth_getFilterChanges", logs)
+
+
 def test_the_time_of_a_block_is_what_contracts_see_and_can_be_moved_on(devnet: Devnet) -> None:
     devnet.ask("evm_increaseTime", 3_600)
     devnet.ask("evm_mine")

@@ -114,7 +114,7 @@ async def test_a_nonce_that_somebody_else_used_is_given_up_for_another(house: Ho
     client = await house.client(proxy.url)
     await client.transact("add", COUNTER, address, "add", 5)
     assert await total(client, address) == 5
-    assert house.devnet.ask("eth_getTransactionCount", house.account.address)["result"] == "0x3"
+    assert house.devnet.ask("eth_getTransactionCount", house.account.address, "latest")["result"] == "0x3"
 
 
 async def test_what_stays_unheard_of_is_sent_with_a_higher_fee_and_the_same_nonce(house: House) -> None:
