@@ -107,9 +107,9 @@ class Digm:
 
     async def find(self, key: str) -> tuple[int, int] | None:
         """Microseconds until one who provides it was known, and all; each answered a call. None: nobody."""
-        began = now_us()
-        found = await self.backbone.find_providers(from_hex(key))
-        return (now_us() - began, now_us() - began) if found else None
+        began, found_at = now_us(), list[int]()
+        await self.backbone.find_providers(from_hex(key), on_found=lambda _: found_at.append(now_us()))
+        return (found_at[0] - began, now_us() - began) if found_at else None
 
     async def hold(self, root: str, count: int) -> None:
         self.tracks[from_hex(root)] = Track(count)

@@ -60,12 +60,16 @@ class Status(IntEnum):
 
 
 def encode_frame(payload: bytes) -> bytes:
-    """Put the length in front.
+    """Put the length in front. Raises like `frame_prefix`."""
+    return frame_prefix(len(payload)) + payload
+
+
+def frame_prefix(size: int) -> bytes:
+    """What goes in front of a payload of so many bytes.
 
     Raises:
         CallerFault: `frame_too_large`.
     """
-    size = len(payload)
     if size > _MAX_FRAME_BYTES:
         raise CallerFault("frame_too_large", f"A frame has at most {_MAX_FRAME_BYTES} bytes, not {size}.")
     prefix = bytearray()
@@ -73,11 +77,11 @@ def encode_frame(payload: bytes) -> bytes:
         prefix.append(size & 0x7F | 0x80)
         size >>= 7
     prefix.append(size)
-    return bytes(prefix) + payload
+    return bytes(prefix)
 
 
 class FrameReader:
-    """Cuts a byte stream into frames; never holds more than one frame and what came behind it.
+    """Cuts a byte stream into frames.
 
     Args:
         most_bytes: of one frame. A longer one is refused by its prefix, before its bytes are kept.
@@ -87,21 +91,26 @@ class FrameReader:
         self._most_bytes = most_bytes
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Take bytes as they come; returns the frames that are complete.
+    def feed(self, data: bytes) -> None:
+        """Take bytes as they come."""
+        self._buffer += data
+
+    def next(self) -> bytes | None:
+        """The next frame, if it is complete: one at a time, as thousands of small ones weigh much more cut.
 
         Raises:
             PeerFault: `frame_prefix`, longer than four bytes or not the shortest; `frame_too_large`.
         """
-        self._buffer += data
-        frames = []
-        while (head := self._head()) is not None:
-            start, size = head
-            if len(self._buffer) < start + size:
-                break
-            frames.append(bytes(self._buffer[start : start + size]))
-            del self._buffer[: start + size]
-        return frames
+        head = self._head()
+        if head is None:
+            return None
+        start, size = head
+        if len(self._buffer) < start + size:
+            return None
+        with memoryview(self._buffer) as buffer, buffer[start : start + size] as payload:
+            frame = bytes(payload)
+        del self._buffer[: start + size]
+        return frame
 
     @property
     def is_inside_frame(self) -> bool:

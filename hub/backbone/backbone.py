@@ -29,14 +29,7 @@ from digm.backbone_messages import (
 )
 from digm.bitfield import Bitfield
 from digm.errors import CallerFault, DigmError, PeerFault, Unavailable
-from hub.backbone.chunk_streams import (
-    FindTrack,
-    HeldTrack,
-    ReadChunk,
-    fetch_chunk,
-    read_availability,
-    serve_chunks,
-)
+from hub.backbone.chunk_streams import FindTrack, HeldTrack, ReadChunk, serve_chunks
 from hub.backbone.host import BackboneHost, Served
 from hub.backbone.identity import NodeIdentity
 from hub.backbone.model import PeerAddress, PeerInfo
@@ -158,9 +151,18 @@ class Backbone:
         self._provided[key] = None
         return await self._call(self._running().provide, provided)
 
-    async def find_providers(self, key: bytes, most: int = 20) -> list[PeerAddress]:
-        """Nodes that have it: each once, answering just now, never ourselves."""
-        return await self._call(self._running().find_providers, provider_key(key), most)
+    async def find_providers(
+        self, key: bytes, most: int = 20, on_found: Callable[[PeerAddress], object] = lambda _: None
+    ) -> list[PeerAddress]:
+        """Nodes that have it: each once, answering just now, never ourselves.
+
+        Args:
+            on_found: told of each as soon as it has answered, on the asyncio side.
+        """
+        host, thread = self._running(), self._thread
+        assert thread is not None
+        tell = thread.posting(on_found)
+        return await self._call(host.find_providers, provider_key(key), most, tell)
 
     # -- streams
 
@@ -232,17 +234,12 @@ class Backbone:
                 `backbone_timeout`, `backbone_down`.
             PeerFault: the node breaks the rules.
         """
-        host, loop = self._running(), asyncio.get_running_loop()
-
-        def progress(received: int) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody asks any more
-                loop.call_soon_threadsafe(on_progress, received)
-
-        async def fetch() -> bytes:
-            async with await host.open(peer, PEER.name, PEER.most_answer_bytes) as frames:
-                return await fetch_chunk(frames, track_root, rendition, chunk, size, progress)
-
-        return await self._call(fetch, timeout_s=timeout_s)
+        chunks = self._running().chunks
+        assert self._thread is not None
+        progress = self._thread.telling(on_progress)
+        return await self._call(
+            chunks.fetch, peer, track_root, rendition, chunk, size, progress, timeout_s=timeout_s
+        )
 
     async def availability(
         self, peer: str, track_root: bytes, *, timeout_s: float = 30.0
@@ -254,13 +251,7 @@ class Backbone:
                 `backbone_down`.
             PeerFault: the node breaks the rules.
         """
-        host = self._running()
-
-        async def ask() -> Mapping[int, Bitfield]:
-            async with await host.open(peer, PEER.name, PEER.most_answer_bytes) as frames:
-                return await read_availability(frames, track_root)
-
-        return await self._call(ask, timeout_s=timeout_s)
+        return await self._call(self._running().chunks.availability, peer, track_root, timeout_s=timeout_s)
 
     # -- nodes
 

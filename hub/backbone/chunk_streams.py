@@ -1,7 +1,6 @@
-"""Chunks over `/digm/peer/1.0.0` (trio side): the peer session of the player, a message a frame.
+"""Giving chunks over `/digm/peer/1.0.0` (trio side): the peer session of the player, a message a frame.
 
-The asking side knows only a track root, a place and a size: the shape of the track it takes from the giver's
-HELLO. What comes is not verified here: the caller knows the hash.
+hub.backbone.chunk_fetcher is the asking side.
 """
 
 import time
@@ -11,21 +10,19 @@ from typing import Protocol
 import structlog
 import trio
 
-from digm.backbone_messages import Status, decode_answer, encode_answer, encode_refusal, track_root_of
+from digm.backbone_messages import Status, encode_answer, encode_refusal, track_root_of
 from digm.bitfield import Bitfield
-from digm.chunks import FRAME_BYTES, MAX_CHUNK_BYTES
-from digm.errors import CallerFault, DigmError, PeerFault, Unavailable
+from digm.errors import DigmError
 from digm.ids import short
 from digm.manifest import Rendition
 from digm.peer_events import Closed, Event, UploadDropped, UploadWanted
-from digm.peer_messages import Data, Flag, Hello, Reason, Reject, Request
+from digm.peer_messages import Reason
 from digm.peer_session import PeerSession
-from digm.wire import decode, encode
 from hub.backbone.streams import FrameStream, fault_or_gone
 
 log = structlog.get_logger()
 IDLE_S = 60.0  # a stream on which nobody asks and nothing is given
-_REQUEST_ID = 1
+PIECES_AT_ONCE = 4  # 256 KiB: CANCEL takes effect within them
 
 
 class HeldTrack(Protocol):
@@ -48,69 +45,6 @@ class HeldTrack(Protocol):
 
 FindTrack = Callable[[bytes], Awaitable[HeldTrack | None]]
 ReadChunk = Callable[[str], Awaitable[bytes]]
-
-
-async def read_availability(frames: FrameStream, track_root: bytes) -> Mapping[int, Bitfield]:
-    """What a node says that it holds of a track, by rendition id: its HELLO.
-
-    Raises:
-        Unavailable: `peer_refused`, `stream_ended`. PeerFault: it breaks the rules of the session.
-    """
-    await frames.write(track_root_of(track_root))
-    decode_answer(await frames.read())
-    hello = decode(await frames.read())
-    if not isinstance(hello, Hello) or hello.track_root != track_root:
-        raise PeerFault("wrong_track", "The node did not open with the HELLO of this track.")
-    return hello.availability
-
-
-async def fetch_chunk(
-    frames: FrameStream,
-    track_root: bytes,
-    rendition: int,
-    chunk: int,
-    size: int,
-    on_progress: Callable[[int], object] = lambda _received: None,
-) -> bytes:
-    """One chunk, whole; not verified.
-
-    Args:
-        on_progress: told how many bytes have come.
-    Raises:
-        Unavailable: `peer_refused`, `not_held`, `chunk_rejected`, `stream_ended`.
-        PeerFault: it breaks the rules of the session.
-        CallerFault: `bad_chunk_size`.
-    """
-    if not 1 <= size <= MAX_CHUNK_BYTES:
-        raise CallerFault("bad_chunk_size", f"A chunk has 1 to {MAX_CHUNK_BYTES} bytes, not {size}.")
-    availability = await read_availability(frames, track_root)
-    if chunk not in availability.get(rendition, ()):
-        raise Unavailable("not_held", "The node does not hold this chunk.")
-    nothing = {number: Bitfield(field.count) for number, field in availability.items()}
-    await frames.write(encode(Hello(track_root, nothing, Flag(0))))
-    await frames.write(encode(Request(_REQUEST_ID, rendition, chunk, 0, -(-size // FRAME_BYTES))))
-    return await _gather(frames, size, on_progress)
-
-
-async def _gather(frames: FrameStream, size: int, on_progress: Callable[[int], object]) -> bytes:
-    received = bytearray()
-    while len(received) < size:
-        message = decode(await frames.read())
-        if isinstance(message, Reject):
-            raise Unavailable(
-                "chunk_rejected",
-                f"The node does not give the chunk: {message.reason.name.lower()}.",
-                reason=message.reason.name.lower(),
-            )
-        if not isinstance(message, Data):
-            continue  # HAVE, GONE, RATE: of no matter for one chunk
-        if message.request_id != _REQUEST_ID or message.offset != len(received):
-            raise PeerFault("data_out_of_order", "Data came that is not the piece that comes next.")
-        received += message.payload
-        on_progress(len(received))
-    if len(received) != size:
-        raise PeerFault("data_out_of_order", f"{len(received)} bytes came where {size} were asked for.")
-    return bytes(received)
 
 
 async def serve_chunks(frames: FrameStream, peer: str, find: FindTrack, read: ReadChunk) -> None:
@@ -170,17 +104,23 @@ class _Giving:
             self._handle(session.tick(now))
             for message in session.to_send():
                 await self._frames.write(message)
-            # One piece at a time: a write waits for the peer's window, and CANCEL is seen between two.
-            if piece := session.next_piece(0, now):
-                body = self._chunks[piece.request_id][piece.start : piece.end]
-                await self._frames.write(piece.header + body)
+            # A few pieces at a time: a write waits for the peer's window, and CANCEL is seen between two.
+            if pieces := self._next_pieces(now):
+                await self._frames.write_all(pieces)
                 self._heard_at = time.monotonic()
-                if piece.is_last:
-                    self._chunks.pop(piece.request_id, None)
                 continue
             if now - self._heard_at > IDLE_S:
                 return
             await self._sleep(session.next_deadline(now), now)
+
+    def _next_pieces(self, now: float) -> list[Sequence[bytes | memoryview]]:
+        pieces: list[Sequence[bytes | memoryview]] = []
+        while len(pieces) < PIECES_AT_ONCE and (piece := self._session.next_piece(0, now)):
+            chunk = memoryview(self._chunks[piece.request_id])
+            pieces.append((piece.header, chunk[piece.start : piece.end]))
+            if piece.is_last:
+                del self._chunks[piece.request_id]
+        return pieces
 
     async def _sleep(self, deadline: float | None, now: float) -> None:
         until = min(self._heard_at + IDLE_S + 0.1, deadline if deadline is not None else now + IDLE_S)

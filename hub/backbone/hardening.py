@@ -19,54 +19,25 @@ from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.rpc_queue import RpcQueue
-from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 
 from hub.backbone.settings import BackboneSettings
 from hub.backbone.streams import reset
+from hub.backbone.yamux import Yamux
 
 log = structlog.get_logger()
 KAD = TProtocol("/ipfs/kad/1.0.0")
 UNDECODABLE_PENALTY = 10.0  # of peer scoring: ten of them, and the peer is no longer listened to
 
 
-def bounded_yamux(settings: BackboneSettings) -> type[Yamux]:
-    """A yamux that neither opens streams nor keeps unread bytes without end.
-
-    0.8.1 itself only warns of a peer that sends beyond its window, and takes SYN after SYN.
-    """
-
-    class BoundedYamux(Yamux):
-        async def _read_data_body(self, length: int) -> bytes:
-            unread = sum(map(len, self.stream_buffers.values()))
-            if unread + length > settings.most_buffered_bytes:
-                log.warning("yamux_overrun", peer_id=str(self.peer_id), unread=unread)
-                self.event_shutting_down.set()
-                await self._cleanup_on_error()
-                raise ConnectionError("The peer sends beyond its window.")
-            return await super()._read_data_body(length)
-
-        async def accept_stream(self) -> Any:
-            while True:
-                stream = await super().accept_stream()
-                inbound = sum(not s.is_initiator for s in self.streams.values())
-                if inbound <= settings.most_streams_per_connection:
-                    return stream
-                assert isinstance(stream, YamuxStream)
-                await stream.reset()
-
-    return BoundedYamux
-
-
-def use_yamux(network: Any, muxer: type[Yamux]) -> None:
-    """Every connection gets this muxer: 0.8.1 negotiates what it is given, and then makes its own Yamux."""
+def use_yamux(network: Any, settings: BackboneSettings) -> None:
+    """Every connection gets our muxer: 0.8.1 negotiates what it is given, and then makes its own Yamux."""
     multistream = network.upgrader.muxer_multistream
 
     async def new_connection(secured: Any, peer: ID) -> Any:
         protocol, _ = await multistream._selector.select(
             secured, secured.is_initiator, multistream.negotiate_timeout
         )
-        made = muxer(secured, peer, is_initiator=secured.is_initiator)
-        return multistream._annotate_connection(made, secured, protocol)
+        return multistream._annotate_connection(Yamux(secured, peer, settings), secured, protocol)
 
     multistream.new_conn = new_connection
 

@@ -29,20 +29,18 @@ from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.score import ScoreParams, TopicScoreParams
 from libp2p.rcmgr.manager import ResourceLimits, ResourceManager
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
-from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
-from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
-from digm.backbone_messages import MAX_GOSSIP_BYTES, TOPIC
+from digm.backbone_messages import MAX_GOSSIP_BYTES, PEER, TOPIC
 from digm.errors import CallerFault, DigmError, Unavailable
+from hub.backbone.chunk_fetcher import ChunkFetcher
 from hub.backbone.hardening import (
     Admission,
     FairGossip,
     GossipGuard,
     KadGuard,
-    bounded_yamux,
     guard_streams,
     guard_tasks,
     lengthen_queues,
@@ -50,11 +48,13 @@ from hub.backbone.hardening import (
     use_yamux,
 )
 from hub.backbone.model import PeerAddress, PeerInfo
+from hub.backbone.noise import NoiseTransport
 from hub.backbone.providers import find_providers, provide
 from hub.backbone.sender_records import remember_records
 from hub.backbone.settings import BackboneSettings
 from hub.backbone.streams import FrameStream, peer_of, reset
 from hub.backbone.told import told_addresses
+from hub.backbone.yamux import Yamux
 
 log = structlog.get_logger()
 Verdict = Callable[[str, bytes], Awaitable[bool]]
@@ -116,13 +116,17 @@ class BackboneHost:
             max_concurrent_validator_count=64,
         )
         self.dht = KadDHT(self.host, DHTMode.SERVER, strict_validation=True)
-        use_yamux(self.network, bounded_yamux(settings))
+        use_yamux(self.network, settings)
         guard_streams(self.network)
         stop_auto_connecting(self.network)
         self._gossip_guard = GossipGuard(self.pubsub, self.router, settings, TOPIC)
         KadGuard(self.host, self.dht, settings)
         self._admission = Admission(self.network, settings)
         self.pubsub.set_topic_validator(TOPIC, self._validate, True)
+        self.chunks = ChunkFetcher(
+            lambda peer: self.open(peer, PEER.name, PEER.most_answer_bytes),
+            lambda task: self._tasks.start_soon(task),
+        )
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Until cancelled. Calls `ready` once it listens."""
@@ -206,11 +210,12 @@ class BackboneHost:
         """Tell the nodes nearest to a key that we have it; False when nobody took it."""
         return await provide(self.host, self.dht, self._tasks, key)
 
-    async def find_providers(self, key: bytes, most: int) -> list[PeerAddress]:
+    async def find_providers(
+        self, key: bytes, most: int, on_found: Callable[[PeerAddress], object]
+    ) -> list[PeerAddress]:
         """Who has it, alive and not us."""
-        return await find_providers(
-            self.host, self.dht, self._tasks, key, most, self._settings.provider_check_timeout_s
-        )
+        timeout_s = self._settings.provider_check_timeout_s
+        return await find_providers(self.host, self.dht, self._tasks, key, most, timeout_s, on_found)
 
     async def open(self, peer: str, protocol: str, most_bytes: int) -> FrameStream:
         """A new stream. Raises Unavailable `peer_unreachable`, `protocol_unknown`."""

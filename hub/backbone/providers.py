@@ -4,6 +4,7 @@ The library's own lookup ends at the first local record, repeats itself and beli
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import trio
@@ -74,10 +75,19 @@ async def _within(seconds: float, tasks: trio.Nursery, work: Callable[[], Awaita
     return done.is_set()
 
 
-async def _closest(host: IHost, dht: KadDHT, tasks: trio.Nursery, key: bytes) -> list[ID]:
+async def _closest(
+    host: IHost,
+    dht: KadDHT,
+    tasks: trio.Nursery,
+    key: bytes,
+    also_ask: Callable[[ID], Awaitable[None]] | None = None,
+) -> list[ID]:
     """The nodes closest to a key that can be reached now; who is connected and keeps silent is not among them.
 
     The library's own lookup also tries everybody who was ever here, which takes minutes after a crowd has left.
+
+    Args:
+        also_ask: something else of each node on the way, at the same time.
     """
     routing: Any = dht.peer_routing
     network = host.get_network()
@@ -101,77 +111,79 @@ async def _closest(host: IHost, dht: KadDHT, tasks: trio.Nursery, key: bytes) ->
             async with trio.open_nursery() as nursery:
                 for peer in batch:
                     nursery.start_soon(ask, peer)
+                    if also_ask is not None:
+                        nursery.start_soon(_within, ASK_TIMEOUT_S, tasks, partial(also_ask, peer))
     reached = [peer for peer in known - silent if peer != host.get_id() and network.get_connections(peer)]
     return sort_peer_ids_by_distance(key, reached)[:CLOSEST]
 
 
 async def find_providers(
-    host: IHost, dht: KadDHT, tasks: trio.Nursery, key: bytes, most: int, check_timeout_s: float
+    host: IHost,
+    dht: KadDHT,
+    tasks: trio.Nursery,
+    key: bytes,
+    most: int,
+    check_timeout_s: float,
+    on_found: Callable[[PeerAddress], object],
 ) -> list[PeerAddress]:
-    """Providers that answered a call just now, at most `most`, in no order."""
+    """Providers that answered a call just now, at most `most`, in no order; `on_found` hears of each then."""
+    store: Any = dht.provider_store
     found: dict[ID, PeerInfo] = {}
-    for provider in dht.provider_store.get_providers(key):
-        _merge(found, provider)
-    await _ask_network(host, dht, tasks, key, found, most)
-    found.pop(host.get_id(), None)
-    alive: list[PeerAddress] = []
+    checking: set[ID] = set()
+    alive: dict[ID, PeerAddress] = {}
     places = trio.CapacityLimiter(PARALLEL)
-    async with trio.open_nursery() as nursery:
-        for provider in list(found.values())[: 2 * most]:
-            nursery.start_soon(_check, host, provider, alive, places, check_timeout_s)
-    return alive[:most]
+
+    async with trio.open_nursery() as checks:
+
+        def heard_of(provider: PeerInfo) -> None:
+            name = provider.peer_id
+            if name == host.get_id() or (name not in found and len(found) >= 2 * most):
+                return
+            found[name] = _merged(found.get(name), provider)
+            if name not in alive and name not in checking:
+                checking.add(name)
+                checks.start_soon(check, name)
+
+        async def check(name: ID) -> None:
+            tried = None
+            while name not in alive and found[name] != tried:  # a better address may have come meanwhile
+                tried = found[name]
+                async with places:
+                    if await _answers(host, tried, check_timeout_s) and len(alive) < most:
+                        alive[name] = _address(tried)
+                        on_found(alive[name])
+            checking.discard(name)
+
+        async def ask(peer: ID) -> None:
+            providers, _ = await store._get_providers_from_peer_with_closers(peer, key)
+            for provider in providers:
+                heard_of(provider)
+
+        for provider in store.get_providers(key):
+            heard_of(provider)
+        await _closest(host, dht, tasks, key, ask)
+    return list(alive.values())
 
 
-async def _ask_network(
-    host: IHost, dht: KadDHT, tasks: trio.Nursery, key: bytes, found: dict[ID, PeerInfo], most: int
-) -> None:
-    asked: set[ID] = {dht.local_peer_id}
-    waiting = await _closest(host, dht, tasks, key)
-    while waiting and len(asked) <= MOST_ASKED and len(found) < 2 * most:
-        batch = [peer for peer in waiting if peer not in asked][:PARALLEL]
-        if not batch:
-            return
-        asked.update(batch)
-        closer: list[ID] = []
-        async with trio.open_nursery() as nursery:
-            for peer in batch:
-                nursery.start_soon(_ask, dht, tasks, peer, key, found, closer)
-        unasked = {peer for peer in (*waiting, *closer) if peer not in asked}
-        waiting = sort_peer_ids_by_distance(key, list(unasked))
-
-
-async def _ask(
-    dht: KadDHT, tasks: trio.Nursery, peer: ID, key: bytes, found: dict[ID, PeerInfo], closer: list[ID]
-) -> None:
-    async def ask() -> None:
-        store: Any = dht.provider_store
-        providers, nearer = await store._get_providers_from_peer_with_closers(peer, key)
-        for provider in providers:
-            _merge(found, provider)
-        closer.extend(nearer)
-
-    await _within(ASK_TIMEOUT_S, tasks, ask)
-
-
-def _merge(found: dict[ID, PeerInfo], provider: PeerInfo) -> None:
-    known = found.get(provider.peer_id)
+def _merged(known: PeerInfo | None, provider: PeerInfo) -> PeerInfo:
     addresses = [*(known.addrs if known else []), *provider.addrs]
     unique = {str(address): address for address in addresses}
-    found[provider.peer_id] = PeerInfo(provider.peer_id, list(unique.values())[:MOST_ADDRESSES])
+    return PeerInfo(provider.peer_id, list(unique.values())[:MOST_ADDRESSES])
 
 
-async def _check(
-    host: IHost, provider: PeerInfo, alive: list[PeerAddress], places: trio.CapacityLimiter, timeout_s: float
-) -> None:
-    async with places:
-        is_alive = bool(host.get_network().get_connections(provider.peer_id))
-        if not is_alive and provider.addrs:
-            with trio.move_on_after(timeout_s):
-                try:
-                    await host.connect(provider)
-                    is_alive = True
-                except Exception as error:  # dead, elsewhere or a liar: the library has an exception for each
-                    _ = error
-    if is_alive:
-        addresses = tuple(str(address).split("/p2p/")[0] for address in provider.addrs)
-        alive.append(PeerAddress(str(provider.peer_id), tuple(dict.fromkeys(addresses))))
+def _address(provider: PeerInfo) -> PeerAddress:
+    addresses = (str(address).split("/p2p/")[0] for address in provider.addrs)
+    return PeerAddress(str(provider.peer_id), tuple(dict.fromkeys(addresses)))
+
+
+async def _answers(host: IHost, provider: PeerInfo, timeout_s: float) -> bool:
+    if host.get_network().get_connections(provider.peer_id):
+        return True
+    with trio.move_on_after(timeout_s):
+        try:
+            if provider.addrs:
+                await host.connect(provider)
+                return True
+        except Exception as error:  # dead, elsewhere or a liar: the library has an exception for each
+            _ = error
+    return False

@@ -1,16 +1,16 @@
 """Frames on libp2p streams (trio side): whole messages of a bounded size. See digm.backbone_messages."""
 
-from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
 
 import trio
 from libp2p.abc import INetStream
 from libp2p.network.stream.exceptions import StreamEOF, StreamError
 
-from digm.backbone_messages import FrameReader, encode_frame
+from digm.backbone_messages import FrameReader, encode_frame, frame_prefix
 from digm.errors import PeerFault, Unavailable
 
-READ_BYTES = 65_536
+READ_BYTES = 262_144
 CLOSE_WITHIN_S = 2.0
 
 
@@ -24,7 +24,6 @@ class FrameStream:
     def __init__(self, stream: INetStream, most_bytes: int) -> None:
         self._stream = stream
         self._frames = FrameReader(most_bytes)
-        self._waiting: deque[bytes] = deque()
 
     async def read(self) -> bytes:
         """The next frame.
@@ -33,7 +32,7 @@ class FrameStream:
             PeerFault: `frame_prefix`, `frame_too_large`.
             Unavailable: `stream_ended`.
         """
-        while not self._waiting:
+        while (frame := self._frames.next()) is None:
             try:
                 data = await self._stream.read(READ_BYTES)
             except StreamEOF as error:
@@ -42,8 +41,8 @@ class FrameStream:
                 raise Unavailable("stream_ended", f"The stream broke: {error!r:.80}.") from error
             if not data:
                 raise Unavailable("stream_ended", "The node ended the stream.")
-            self._waiting.extend(self._frames.feed(data))
-        return self._waiting.popleft()
+            self._frames.feed(data)
+        return frame
 
     async def write(self, payload: bytes) -> None:
         """Send one frame.
@@ -51,8 +50,18 @@ class FrameStream:
         Raises:
             Unavailable: `stream_ended`.
         """
+        await self._write(encode_frame(payload))
+
+    async def write_all(self, payloads: Sequence[Sequence[bytes | memoryview]]) -> None:
+        """Send frames at once, each given in parts, so that large ones are copied once. Raises like `write`."""
+        parts: list[bytes | memoryview] = []
+        for payload in payloads:
+            parts += (frame_prefix(sum(map(len, payload))), *payload)
+        await self._write(b"".join(parts))
+
+    async def _write(self, data: bytes) -> None:
         try:
-            await self._stream.write(encode_frame(payload))
+            await self._stream.write(data)
         except (StreamError, OSError) as error:
             raise Unavailable("stream_ended", f"The stream broke: {error!r:.80}.") from error
 
@@ -62,9 +71,13 @@ class FrameStream:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
+        await self.end(is_well=kind is None)
+
+    async def end(self, *, is_well: bool) -> None:
+        """Close the stream when all is well, or reset it."""
         with trio.move_on_after(CLOSE_WITHIN_S) as scope:
             scope.shield = True
-            await (self._stream.close() if kind is None else reset(self._stream))
+            await (self._stream.close() if is_well else reset(self._stream))
 
 
 async def reset(stream: INetStream) -> None:

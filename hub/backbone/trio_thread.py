@@ -135,6 +135,32 @@ class TrioThread:
             raise _down()
         return results[0].unwrap()
 
+    def posting(self, function: Callable[[*Args], object]) -> Callable[[*Args], None]:
+        """A function for the trio side that has `function` called over here."""
+
+        def post(*args: *Args) -> None:
+            self._post(function, *args)
+
+        return post
+
+    def telling(self, function: Callable[[int], object]) -> Callable[[int], None]:
+        """The same for a number that grows: one that comes before the last was told over here replaces it."""
+        latest, is_posted = 0, False
+
+        def tell() -> None:
+            nonlocal is_posted
+            is_posted = False  # first: what is set from now on is told again
+            function(latest)
+
+        def told(number: int) -> None:
+            nonlocal latest, is_posted
+            latest = number
+            if not is_posted:
+                is_posted = True
+                self._post(tell)
+
+        return told
+
     async def stop(self, timeout_s: float) -> None:
         """End the trio side; gives up waiting after `timeout_s` (the thread is a daemon)."""
         self._request_stop()

@@ -232,9 +232,12 @@ class Search:
                 self.add(NodeSource(backbone, node.peer_id, self.target.track_root))
             if self.target.bootstrap:
                 await self._reach_bootstrap(backbone)
-                for found in await backbone.find_providers(from_hex(self.target.track_root)):
-                    await backbone.introduce(found)
+
+                def add(found: PeerAddress) -> None:
                     self.add(NodeSource(backbone, found.peer_id, self.target.track_root))
+
+                for found in await backbone.find_providers(from_hex(self.target.track_root), on_found=add):
+                    await backbone.introduce(found)
         except DigmError as fault:
             self.ledger.problem("libp2p", fault)
 

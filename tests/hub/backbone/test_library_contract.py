@@ -15,14 +15,16 @@ from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.rpc_queue import RpcQueue
-from libp2p.stream_muxer.yamux.yamux import Yamux
+from libp2p.security.noise.transport import Transport
 from libp2p.tools.anyio_service.trio_manager import TrioManager
 
 from digm.backbone_messages import TOPIC
 from hub.backbone.hardening import FairGossip
 from hub.backbone.host import BackboneHost
+from hub.backbone.noise import NoiseTransport
 from hub.backbone.sender_records import SenderRecords
 from hub.backbone.settings import BackboneSettings
+from hub.backbone.yamux import Yamux
 
 
 async def valid(_author: str, _payload: bytes) -> bool:
@@ -60,12 +62,15 @@ def test_inbound_connections_come_through_our_admission(host: BackboneHost) -> N
     assert list(inspect.signature(Swarm.upgrade_inbound_raw_conn).parameters) == ["self", "raw_conn", "maddr"]
 
 
-def test_yamux_asks_our_bounds_before_it_reads_a_body_and_before_it_gives_a_stream() -> None:
-    assert "self._read_data_body(" in inspect.getsource(Yamux.handle_incoming)
+def test_connections_get_our_noise_session_and_our_muxer(host: BackboneHost) -> None:
+    upgrader: Any = host.network.upgrader
+    noise = upgrader.security_multistream.transports["/noise"]
+    assert isinstance(noise, NoiseTransport) and issubclass(NoiseTransport, Transport)
+    assert list(inspect.signature(Transport.secure_inbound).parameters) == ["self", "conn"]
+    assert list(inspect.signature(Transport.secure_outbound).parameters) == ["self", "conn", "peer_id"]
+    assert upgrader.muxer_multistream.transports["/yamux/1.0.0"] is Yamux
     assert "self.muxed_conn.accept_stream()" in inspect.getsource(SwarmConn._handle_new_streams)
-    for name in ("_cleanup_on_error", "rtt", "open_stream"):
-        assert callable(getattr(Yamux, name))
-    assert "self.event_closed.set()" in inspect.getsource(Yamux._cleanup_on_error)
+    assert 'setattr(muxed_conn, "on_close"' in inspect.getsource(SwarmConn.__init__)
 
 
 def test_gossip_comes_through_our_guard(host: BackboneHost) -> None:

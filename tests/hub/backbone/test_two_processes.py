@@ -14,6 +14,7 @@ from digm.backbone_messages import PIN
 from digm.errors import PeerFault, Unavailable
 from hub.backbone.backbone import Backbone
 from hub.backbone.identity import NodeIdentity
+from hub.backbone.model import PeerAddress
 from hub.backbone.settings import BackboneSettings
 from tests.hub.backbone.nodes import NodeProcess, backbone, node_process, until
 from tests.hub.house import Published, publish_track
@@ -155,8 +156,10 @@ async def test_a_provider_is_found_once_alive_and_never_oneself(tmp_path: Path) 
         await until(node.peers)
         await until(lambda: holder.ask("provide", KEY.hex()))
         await until(lambda: node.provide(KEY))
-        found = await node.find_providers(KEY)
+        told: list[PeerAddress] = []
+        found = await node.find_providers(KEY, on_found=told.append)
         assert [provider.peer_id for provider in found] == [holder.peer_id]
+        assert told == found
         holder.process.kill()
         await holder.process.wait()
         await until(lambda: holder.peer_id not in {peer.peer_id for peer in node.peers()})
