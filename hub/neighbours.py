@@ -37,7 +37,7 @@ class Neighbours:
     Args:
         environment: what the hub's processes are started with.
     Raises:
-        Unavailable: `disk_full`, `disk_failed`. CallerFault: the hub's key cannot be used.
+        Unavailable: `disk_full`, `disk_failed`. CallerFault: a key cannot be used.
     """
 
     def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
@@ -45,6 +45,7 @@ class Neighbours:
         self._places = [settings.data / "nodes" / str(number + 1) for number in range(settings.nodes)]
         self._ports = [self._port(place, number + 1) for number, place in enumerate(self._places)]
         self._listen = self._hub_listens() if self._places else settings.backbone_listen
+        self._names = [NodeIdentity.load(place).peer_id for place in self._places]
         self.children = [self._child(number) for number in range(settings.nodes)]
 
     def hub_environment(self) -> dict[str, str]:
@@ -57,11 +58,12 @@ class Neighbours:
             "DIGM_NETWORK": self._environment.get("DIGM_NETWORK") or NETWORK,
             "DIGM_BACKBONE_LISTEN": ",".join(self._listen),
             "DIGM_WATCHED_NODES": ",".join(watched),
+            "DIGM_ELDER_NODES": ",".join([*self._settings.elder_nodes, *self._names]),
         }
 
     async def until_up(self, number: int) -> bool:
         """Wait until a node answers; False: it does not."""
-        name = (await asyncio.to_thread(NodeIdentity.load, self._places[number])).peer_id
+        name = self._names[number]
         timeout = aiohttp.ClientTimeout(total=2)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(UP_WITHIN_S), aiohttp.ClientSession(timeout=timeout) as session:

@@ -114,6 +114,12 @@ async def elder_node_holds_the_demo(running: Up, session: aiohttp.ClientSession)
             if [(track["desired"], track["held"]) for track in network["tracks"]] == [(1, 1), (1, 1)]:
                 break
             await asyncio.sleep(0.1)
+        root = network["tracks"][0]["track_root"]
+        while True:
+            async with session.get(f"/api/tracks/{root}/sources") as answer:
+                if (await answer.json())["peers"] == 2:  # over WebRTC: the seeding peer, and the node
+                    break
+            await asyncio.sleep(0.1)
     assert [node["operator"] for node in network["nodes"]] == ["this hub", "Allegro"]
     assert network["nodes"][1]["traffic"]["received_bytes"] > 1_000_000
 
