@@ -1,14 +1,15 @@
 """Who holds what: from announcements (gossip), provider records (DHT) and the gateways that the operator names.
 
-All of it is hearsay. What answers well is named first, what stays silent is left out, what has expired is
-dropped; whoever fetches checks every hash. No clock and no socket here: `now_s` (seconds since 1970) is an
-argument, and `hub.bridge.probes` does the asking.
+All of it is hearsay. What answers well and passes audits is named first, what stays silent is left out, what
+has expired is dropped; whoever fetches checks every hash. No clock and no socket here: `now_s` (seconds since
+1970) is an argument, and `hub.bridge.probes` does the asking.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from digm import audits
 from digm.announcements import Announcement, AnnouncementLedger
 from digm.errors import CallerFault
 from digm.ids import from_hex, to_hex
@@ -20,6 +21,15 @@ MOST_HEALTH = 4096
 MOST_PROVIDED = 4096  # tracks
 MOST_PROVIDERS = 20  # of one track
 PROVIDED_FOR_S = 1800.0  # a record of the DHT is believed so long
+# What a node's copy is worth by how it stands with our auditor, in the order of the fresh index. One that failed
+# is still better than nobody: it lacks a part, and every chunk is checked.
+_WORTH = {
+    audits.Health.HEALTHY: 1.0,
+    audits.Health.UNPROVEN: 0.75,
+    audits.Health.SLOW: 0.4,
+    audits.Health.ABSENT: 0.2,
+    audits.Health.FAILED: 0.0,
+}
 # Nothing else may get into a page's Content-Security-Policy, or be asked by this hub.
 _URL = re.compile(
     r"(?P<origin>https?://(?:[a-z0-9](?:[a-z0-9.-]{0,252})|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?)(?:/[A-Za-z0-9._~-]{1,64}){0,4}"
@@ -67,6 +77,9 @@ def origin_of(url: str) -> str:
 class Directory:
     """Bounded: a flood of names costs nobody their place among the announcements (digm.announcements).
 
+    Attributes:
+        standing: how a node (by its key) does in audits, where there is an auditor.
+
     Args:
         ledger: what was announced; whoever hears the gossip (`hub.pinning.herald`) writes into it.
         known_gateways: that the operator names; they are thought to hold every track.
@@ -77,6 +90,7 @@ class Directory:
         self._known = [url for url in map(checked_url, known_gateways) if url]
         self._provided: Bounded[bytes, tuple[float, dict[str, Provider]]] = Bounded(MOST_PROVIDED)
         self._health: Bounded[str, Health] = Bounded(MOST_HEALTH)
+        self.standing: Callable[[bytes], audits.Health] = lambda _node: audits.Health.UNPROVEN
 
     # -- what is heard
 
@@ -110,9 +124,10 @@ class Directory:
         valid_until, providers = self._provided.get(from_hex(track_root), (0.0, {}))
         for provider in providers.values() if now_s < valid_until else ():
             # It says that it holds something, not how much.
-            self._add(found, provider.peer_id, provider.multiaddrs, 0.5)
+            worth = 0.5 * _WORTH[self.standing(node_of(provider.peer_id))]
+            self._add(found, provider.peer_id, provider.multiaddrs, worth)
         for announcement in self.ledger.of_track(from_hex(track_root), now_s):
-            self._add(found, peer_id(announcement.node), announcement.multiaddrs, announcement.share)
+            self._add(found, peer_id(announcement.node), announcement.multiaddrs, self._worth(announcement))
         return sorted(found.values(), key=lambda node: (-node.score, node.peer_id))[:MOST_SOURCES]
 
     def gateways_of(self, track_root: str, now_s: float) -> list[GatewaySource]:
@@ -121,7 +136,7 @@ class Directory:
         for announcement in self.ledger.of_track(from_hex(track_root), now_s):
             url = checked_url(announcement.gateway_url or "")
             if url is not None:
-                shares[url] = max(shares.get(url, 0.0), announcement.share)
+                shares[url] = max(shares.get(url, 0.0), self._worth(announcement))
         found = [
             GatewaySource(url, self.health(url).score(share))
             for url, share in shares.items()
@@ -150,6 +165,10 @@ class Directory:
     def announcements(self, now_s: float) -> list[Announcement]:
         """Everything that is claimed and believed now."""
         return [claim for node in self.ledger.nodes(now_s) for claim in self.ledger.of_node(node, now_s)]
+
+    def _worth(self, claim: Announcement) -> float:
+        """What a copy is worth, 0.0 to 1.0: the share that is claimed, if the claim has stood up to audits."""
+        return claim.share * _WORTH[self.standing(claim.node)]
 
     def _add(self, found: dict[str, NodeSource], name: str, multiaddrs: tuple[str, ...], share: float) -> None:
         health = self.health(name)

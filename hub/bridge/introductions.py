@@ -17,6 +17,7 @@ from digm.node_ids import node_of
 
 log = structlog.get_logger()
 MOST_ASKED = 8
+_SILENT = ("peer_unreachable", "backbone_timeout")
 
 
 class Asking(Protocol):
@@ -34,12 +35,14 @@ async def ask_strangers(
     track_root: bytes,
     providers: Iterable[str],
     now_s: float,
+    silent: Callable[[str], None] = lambda _peer: None,
 ) -> bool:
     """Ask those of a track's providers whose announcement of it is not known, all at once.
 
     Args:
         hear: takes an announcement in; raises DigmError where it is not valid.
         providers: peer ids; the first MOST_ASKED strangers among them are asked.
+        silent: told of each one that does not answer.
     Returns:
         whether all are known now; who has just started may have said nothing yet.
     """
@@ -54,6 +57,8 @@ async def ask_strangers(
             hear(document)
         except DigmError as error:
             log.info("not_introduced", peer=peer[-8:], code=error.code)
+            if error.code in _SILENT:
+                silent(peer)
 
     await asyncio.gather(*(ask(peer) for peer in strangers[:MOST_ASKED]))
     return not any(_is_stranger(peer, ledger, track_root, now_s) for peer in strangers)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from digm.audits import AuditScore
+from digm.audits import AuditScore, Health
 from digm.backbone_messages import MANIFEST
 from digm.errors import CallerFault, DigmError, Unavailable
 from digm.ids import from_hex, to_hex
@@ -73,6 +73,7 @@ class Member:
         self.orders: HubOrders | None = None
         self.fresh_index = b""
         self.scores: dict[bytes, AuditScore] = {}
+        directory.standing = self._standing
 
     def look_up(self, track_root: str) -> None:
         """Ask the DHT who has a track, soon and not too often; the directory is told."""
@@ -223,8 +224,16 @@ class Member:
         self._directory.provided(root, [Provider(peer.peer_id, peer.multiaddrs) for peer in found], time.time())
         names, ledger = [peer.peer_id for peer in found], self._directory.ledger
         hear = parts.herald.hear_announcement
-        is_known = await ask_strangers(parts.backbone, hear, ledger, from_hex(root), names, time.time())
+        is_known = await ask_strangers(
+            parts.backbone, hear, ledger, from_hex(root), names, time.time(),
+            silent=lambda peer: self._directory.not_reached(peer, time.time()),
+        )  # fmt: skip
         return bool(found) and is_known
+
+    def _standing(self, node: bytes) -> Health:
+        """How a node stands with our auditor."""
+        score = self.scores.get(node)
+        return score.health if score else Health.UNPROVEN
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from digm.announcements import Announcement, AnnouncementLedger, encode_announcement, parse_announcement
+from digm.audits import Health
 from digm.bitfield import Bitfield
 from digm.errors import PeerFault
 from digm.node_ids import peer_id
@@ -61,6 +62,21 @@ def test_who_holds_more_is_named_first(directory: Directory) -> None:
     assert gateways(directory) == ["https://all.example", "https://some.example", "https://few.example"]
     scores = [found.score for found in directory.nodes_of(TRACK, NOW)]
     assert scores == sorted(scores, reverse=True)
+
+
+def test_who_passes_audits_is_named_first_and_who_failed_them_last(directory: Directory) -> None:
+    standing = dict(zip(("d", "b", "e", "a", "c"), Health, strict=True))
+    assert standing["e"] is Health.SLOW
+    for name in sorted(standing):
+        hear(directory, said(name))
+    directory.standing = {Signer(name).public: health for name, health in standing.items()}.__getitem__
+    # Healthy, unproven, slow, absent, failed: as in the fresh index.
+    expected = ["b", "d", "e", "a", "c"]
+    assert gateways(directory) == [f"https://{name}.example" for name in expected]
+    assert [found.peer_id for found in directory.nodes_of(TRACK, NOW)] == [node(name) for name in expected]
+    assert directory.gateways_of(TRACK, NOW)[-1].score == 0.0
+    directory.provided(OTHER, [Provider(node("c"), ())], NOW)
+    assert directory.nodes_of(OTHER, NOW)[0].score == 0.0
 
 
 def test_who_answers_sooner_is_named_first(directory: Directory) -> None:
