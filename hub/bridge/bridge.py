@@ -82,8 +82,8 @@ class Bridge:
     async def first_gateways(self, track_root: str, own_url: str) -> list[str]:
         """What a player is told from the start: the own gateway first, if it can serve the track at all.
 
-        Where it cannot, and nobody is known who can, the DHT is asked, and waited for: a page's policy names
-        the gateways that it may ask, and is written once.
+        Where it cannot, and nobody is known who can, the DHT is asked, and waited for: a player that has to ask
+        for others itself is slower.
         """
         found = await self.gateways_of(track_root, own_url, MOST_FIRST)
         if self.member is not None and not any(gateway.score for gateway in found):

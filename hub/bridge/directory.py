@@ -21,8 +21,8 @@ MOST_HEALTH = 4096
 MOST_PROVIDED = 4096  # tracks
 MOST_PROVIDERS = 20  # of one track
 PROVIDED_FOR_S = 1800.0  # a record of the DHT is believed so long
-# What a node's copy is worth by how it stands with our auditor, in the order of the fresh index. One that failed
-# is still better than nobody: it lacks a part, and every chunk is checked.
+# What a node's copy is worth by how it stands with our auditor, in the order of the fresh index. One that
+# failed is still better than nobody: it lacks a part, and every chunk is checked.
 _WORTH = {
     audits.Health.HEALTHY: 1.0,
     audits.Health.UNPROVEN: 0.75,
@@ -30,9 +30,9 @@ _WORTH = {
     audits.Health.ABSENT: 0.2,
     audits.Health.FAILED: 0.0,
 }
-# Nothing else may get into a page's Content-Security-Policy, or be asked by this hub.
+# Nothing else may get into a page, or be asked by this hub.
 _URL = re.compile(
-    r"(?P<origin>https?://(?:[a-z0-9](?:[a-z0-9.-]{0,252})|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?)(?:/[A-Za-z0-9._~-]{1,64}){0,4}"
+    r"https?://(?:[a-z0-9](?:[a-z0-9.-]{0,252})|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]{1,64}){0,4}"
 )
 
 
@@ -65,13 +65,6 @@ def checked_url(url: str) -> str | None:
     """A gateway's URL without a slash at its end; None where it is none that we would pass on."""
     url = url.rstrip("/")
     return url if _URL.fullmatch(url) else None
-
-
-def origin_of(url: str) -> str:
-    """Scheme, host and port of a URL that `checked_url` let through."""
-    match = _URL.fullmatch(url)
-    assert match is not None
-    return match["origin"]
 
 
 class Directory:
@@ -143,15 +136,6 @@ class Directory:
             if not self.health(url).is_dead
         ]
         return sorted(found, key=lambda gateway: (-gateway.score, gateway.url))[:MOST_SOURCES]
-
-    def origins(self, now_s: float) -> list[str]:
-        """Scheme, host and port of gateways, for a page's Content-Security-Policy.
-
-        Those that the operator names, and of the others those that answer best; at most MOST_SOURCES.
-        """
-        alive = [url for url in self.all_gateways(now_s) if not self.health(url).is_dead]
-        best = sorted(alive, key=lambda url: (-self.health(url).score(1.0), url))
-        return list(dict.fromkeys(map(origin_of, (*self._known, *best))))[:MOST_SOURCES]
 
     def all_gateways(self, now_s: float) -> dict[str, str]:
         """Every gateway that is known -> the root of a track that it claims to hold; empty: any track."""

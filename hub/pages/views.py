@@ -4,7 +4,6 @@ Templates stand beside this file. Titles and names come from strangers' files: a
 template writes into a script, a style or an unquoted attribute.
 """
 
-import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -86,16 +85,20 @@ def _release_view(entry: ReleaseEntry, tracks: list[TrackEntry], addresses: Addr
 
 
 def render(
-    template: str, request: web.Request, status: int = 200, is_embeddable: bool = False, **values: Any
+    template: str,
+    request: web.Request,
+    status: int = 200,
+    is_embeddable: bool = False,
+    has_player: bool = False,
+    **values: Any,
 ) -> web.Response:
     """A page with its headers."""
     addresses = addresses_of(request, request.app[SERVICES].settings)
-    gateways = request.app[BRIDGE].directory.origins(time.time())
     text = _templates.get_template(template).render(hub=addresses.hub, **values)
     headers = {
         **SAFE_HEADERS,
         hdrs.CACHE_CONTROL: "no-cache",
-        hdrs.CONTENT_SECURITY_POLICY: content_security_policy(addresses, is_embeddable, gateways),
+        hdrs.CONTENT_SECURITY_POLICY: content_security_policy(addresses, is_embeddable, has_player),
     }
     return web.Response(text=text, status=status, content_type="text/html", headers=headers)
 
@@ -127,6 +130,7 @@ async def release(request: web.Request) -> web.Response:
     return render(
         "release.html",
         request,
+        has_player=True,
         release=_release_view(entry, tracks, addresses),
         details=_details_json(details),
         preloads=_preloads(services.static, details),
@@ -172,6 +176,7 @@ async def track(request: web.Request) -> web.Response:
     return render(
         "track.html",
         request,
+        has_player=True,
         track=shown,
         details=_details_json(details),
         embed_code=embed_code,
@@ -188,6 +193,7 @@ async def embed(request: web.Request) -> web.Response:
         "embed.html",
         request,
         is_embeddable=True,
+        has_player=True,
         track=shown,
         details=_details_json(details),
         preloads=static_files.modules(),

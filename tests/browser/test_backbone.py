@@ -106,5 +106,29 @@ async def test_a_listener_hears_the_track_from_a_node_that_only_the_dht_names(
     assert silent.sent_bytes >= state["stats"]["bytes"]["gateway"] > 0
 
 
+async def test_a_page_that_was_open_before_a_node_was_there_hears_the_track_from_it(
+    member: Stack, music: Music, context: BrowserContext, closing: ExitStack, tmp_path: Path
+) -> None:
+    (line,) = member.publish(music["flac"][0])
+    track = line["track_root"]
+    member.start("hub", "gateway", "artist")
+    member.wait_until_ready()
+    page = await PlayerPage.open(context)
+    await page.visit(member.url, track)
+    keeper = ElderNode(tmp_path / "keeper", address(member))
+    closing.callback(keeper.stop)
+    pin(member, track)
+    await until(lambda: keeper.gateway in gateways(member, track))
+    member.kill("gateway")
+    shutil.rmtree(member.data / "chunks")
+    await page.play()
+    await page.until_sound()
+    await page.run("player.currentTime = player.duration - 2")
+    state = await page.until("the end", lambda state: state["ended"])
+    assert state["errors"] == []
+    assert page.crashes == []
+    assert keeper.sent_bytes > 100_000
+
+
 def gateways(stack: Stack, track: str) -> list[str]:
     return [gateway["url"] for gateway in stack.ask(f"/api/tracks/{track}/sources")["gateways"]]

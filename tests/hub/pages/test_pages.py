@@ -102,18 +102,32 @@ async def test_pages_allow_nothing_from_third_parties_and_nothing_inline(tmp_pat
         origin = str(hub.make_url("")).rstrip("/")
         answer, _ = await fetch(hub.make_url(f"/tracks/{track.root}"))
         embedded, _ = await fetch(hub.make_url(f"/embed/{track.root}"))
+        others = [(await fetch(hub.make_url(path)))[0] for path in ("/", "/nowhere")]
     policy = policy_of(answer)
     assert policy["default-src"] == "'none'"
     assert policy["script-src"] == f"'self' {origin} 'wasm-unsafe-eval'"
     assert policy["style-src"] == f"'self' {origin}"
     sockets = origin.replace("http", "ws")
-    assert set(policy["connect-src"].split()) == {"'self'", origin, sockets, "https://chunks.example", "data:"}
+    known = {"'self'", origin, sockets, "data:"}
+    assert set(policy["connect-src"].split()) == {*known, "https://chunks.example", "http:", "https:"}
+    for other in map(policy_of, others):  # without a player they fetch from nobody else
+        assert set(other["connect-src"].split()) == known
     assert policy["media-src"] == "blob:"
     assert policy["frame-ancestors"] == "'none'"
     assert policy_of(embedded)["frame-ancestors"] == "*"
     assert "unsafe-inline" not in answer.headers["Content-Security-Policy"]
     for name in ("X-Content-Type-Options", "Referrer-Policy", "Permissions-Policy"):
         assert name in answer.headers
+
+
+async def test_a_page_with_tls_asks_no_gateway_without(tmp_path: Path) -> None:
+    track = publish_track(tmp_path)
+    urls = {"public_url": "https://hub.example", "gateway_url": "https://chunks.example"}
+    async with hub_over(tmp_path, **urls) as hub:
+        answer, _ = await fetch(hub.make_url(f"/tracks/{track.root}"))
+    sources = set(policy_of(answer)["connect-src"].split())
+    own = {"'self'", "https://hub.example", "wss://hub.example", "https://chunks.example"}
+    assert sources == {*own, "https:", "data:"}
 
 
 async def test_a_missing_track_is_a_page_with_a_sentence(tmp_path: Path) -> None:
