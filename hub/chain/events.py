@@ -1,7 +1,7 @@
 """Reads contracts' events into a `Journal`: from where it stopped, in stretches, and again after a fork."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -81,13 +81,21 @@ class EventReader:
 
     def events(self, after: int = 0, most: int = 1_000) -> list[tuple[Step, Event]]:
         """Steps of the journal with their events; what no ABI knows is left out."""
-        found = []
-        for step in self._journal.steps(after, most):
+        return list(self._decoded(self._journal.steps(after, most)))
+
+    def _decoded(self, steps: Sequence[Step]) -> Iterator[tuple[Step, Event]]:
+        for step in steps:
             contract = self._contracts.get(step.log.address)
             event = contract.event(step.log) if contract is not None else None
             if event is not None:
-                found.append((step, event))
-        return found
+                yield step, event
+
+    def all_events(self) -> Iterator[tuple[Step, Event]]:
+        """All steps from the first on."""
+        after = 0
+        while steps := self._journal.steps(after):
+            yield from self._decoded(steps)
+            after = steps[-1].sequence
 
     async def _step(self) -> tuple[int, bool]:
         head = words.number(await self._rpc.ask("eth_blockNumber"), "the newest block")

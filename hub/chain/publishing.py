@@ -3,18 +3,39 @@
 from pathlib import Path
 from typing import Any
 
+from digm.chain_tracks import binding_message
 from digm.errors import CallerFault
-from digm.ids import from_hex, is_hex_id
+from digm.ids import from_hex, is_hex_id, to_hex
 from digm.manifest import manifest_hash, parse_manifest
 from hub.chain.client import ChainClient
 from hub.chain.deployment import Deployment, contract
+from hub.publishing.vault import Vault
 from hub.storage.chunk_store import ChunkStore
 
 MAX_RENDITIONS = 8
 NOTHING = bytes(32)
 
 
-async def publish_track(client: ChainClient, deployed: Deployment, data: Path, root: str) -> dict[str, Any]:
+async def bind_artist(client: ChainClient, deployed: Deployment, vault: Vault) -> bool:
+    """Say on the chain that the account is the artist's: signed by the key that signs the manifests.
+
+    Returns:
+        whether it had to be said.
+    Raises:
+        as `ChainClient.transact`.
+    """
+    registry, address, account = contract("registry"), deployed.addresses["registry"], client.sender.address
+    if await client.call(registry, address, "artist_key", account) == vault.artist_key:
+        return False
+    message = binding_message(deployed.chain_id, bytes.fromhex(address[2:]), bytes.fromhex(account[2:]))
+    purpose = client.sender.purpose(f"bind {to_hex(vault.artist_key)}")
+    await client.transact(purpose, registry, address, "bind_key", vault.artist_key, vault.sign(message))
+    return True
+
+
+async def publish_track(
+    client: ChainClient, deployed: Deployment, data: Path, vault: Vault, root: str
+) -> dict[str, Any]:
     """Publish a track of this data folder, once.
 
     Args:
@@ -22,12 +43,15 @@ async def publish_track(client: ChainClient, deployed: Deployment, data: Path, r
     Returns:
         what happened: track root, its id on the chain, transaction, block, gas.
     Raises:
-        CallerFault: `bad_id`, `too_many_renditions`; as `ChunkStore.manifest`, `ChainClient.transact`.
+        CallerFault: `bad_id`, `not_your_track`, `too_many_renditions`; as `ChunkStore.manifest`,
+            `ChainClient.transact`.
     """
     if not is_hex_id(root):
         raise CallerFault("bad_id", f"{root!r:.80} is not a track root: that is 64 lower-case hex digits.")
     document = ChunkStore(data).manifest(root)
     manifest = parse_manifest(document)
+    if manifest.artist_key != vault.artist_key:
+        raise CallerFault("not_your_track", "This track is by another artist than the vault's.")
     if len(manifest.renditions) > MAX_RENDITIONS:
         raise CallerFault(
             "too_many_renditions", f"The registry takes at most {MAX_RENDITIONS} renditions of a track."

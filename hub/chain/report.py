@@ -1,6 +1,7 @@
 """What `digm chain` shows: the chain, orders, nodes and events, as mappings of plain values."""
 
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from hub.chain.journal import Step
 from hub.chain.model import Event
 from hub.chain.opening import confirmations_of, folder_of
 from hub.chain.rules import TOKENS
+from hub.chain.tracks import FoundTrack
 from hub.config import Settings
 
 MOST_ORDERS = 10_000
@@ -47,6 +49,14 @@ async def status_of(client: ChainClient, settings: Settings) -> dict[str, Any]:
             held = await client.call(contract(part), deployed.addresses[part], "balanceOf", address)
             found[f"{part} held"] = say_amount(held)
     return found
+
+
+def track_of(found: FoundTrack) -> dict[str, Any]:
+    """A track on the chain."""
+    said: dict[str, Any] = {
+        name: value for name, value in asdict(found.said).items() if name not in ("is_withdrawn", "track")
+    }
+    return _plain(said) | {"artist_key": found.artist_key.hex() if found.artist_key else None}  # type: ignore[no-any-return]
 
 
 async def orders_of(client: ChainClient, deployed: Deployment) -> AsyncIterator[dict[str, Any]]:

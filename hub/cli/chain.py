@@ -115,15 +115,35 @@ def publish(
     track_roots: Annotated[list[str], typer.Argument(metavar="TRACKROOT...", help="Tracks published here.")],
     as_json: AsJson = False,
 ) -> None:
-    """Say on the chain that these tracks are yours: root, audit root, manifest and sizes."""
+    """Say on the chain that these tracks are yours, and which key signs for you: once each."""
 
     async def work(settings: "Settings") -> None:
         from hub.chain.opening import open_deployed
-        from hub.chain.publishing import publish_track
+        from hub.chain.publishing import bind_artist, publish_track
+        from hub.publishing.identity import open_vault
 
         async with open_deployed(settings, with_key=True) as (client, deployed):
-            for root in track_roots:
-                _print(await publish_track(client, deployed, settings.data, root), as_json)
+            with open_vault(settings) as vault:
+                await bind_artist(client, deployed, vault)
+                for root in track_roots:
+                    _print(await publish_track(client, deployed, settings.data, vault, root), as_json)
+
+    _run(work)
+
+
+@chain.command("tracks")
+def tracks(as_json: AsJson = False) -> None:
+    """Show the tracks on the chain, and whose signature their manifests have to carry."""
+
+    async def work(settings: "Settings") -> None:
+        from hub.chain.opening import open_deployed, open_reader
+        from hub.chain.report import track_of
+        from hub.chain.tracks import tracks_of
+
+        async with open_deployed(settings, with_key=False) as (_, deployed), open_reader(settings) as reader:
+            await reader.catch_up_patiently()
+            for track in tracks_of(deployed, reader.all_events()):
+                _print(track_of(track), as_json)
 
     _run(work)
 

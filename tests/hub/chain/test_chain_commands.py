@@ -1,5 +1,6 @@
 """`digm chain` as people use it: real processes on a real devnet with the real contracts."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -16,8 +17,10 @@ from typer.testing import CliRunner
 
 from digm.errors import DigmError
 from digm.manifest import manifest_hash
-from hub.chain.deployment import KINDS
+from hub.chain.deployment import KINDS, contract
+from hub.chain.opening import open_deployed
 from hub.cli.chain import chain
+from hub.config import Settings
 from hub.storage.chunk_store import ChunkStore
 from tests.hub.chain.devnet import DevnetProcess
 from tests.hub.house import Published, publish_track
@@ -121,10 +124,56 @@ def test_a_track_is_published_once_and_everybody_who_reads_the_events_sees_it(
     assert said["chunk_count"] == sum(one.chunk_count for one in manifest.renditions)
     sizes = [one.chunk_bytes(n) for one in manifest.renditions for n in range(one.chunk_count)]
     assert said["byte_size"] == sum(sizes)
+    # Whoever says that the artist's key is an own one, without its signature, is not believed.
+    thief = artist._devnet.ask("eth_accounts")["result"][1]
+    registry, address = contract("registry"), artist.lines("status")[0]["registry"]
+    shape = [(one.chunk_count, one.frames_per_chunk, one.last_chunk_frames) for one in manifest.renditions]
+    stolen = [bytes.fromhex(said["manifest_hash"][2:]), shape, bytes(32)]
+    for name, arguments in (
+        ("publish", [bytes.fromhex(root), manifest.audit_root, *stolen]),
+        ("bind_key", [manifest.artist_key, bytes(64)]),
+    ):
+        data = "0x" + registry.call_data(name, arguments).hex()
+        assert "result" in artist._devnet.ask(
+            "eth_sendTransaction", {"from": thief, "to": address, "data": data}
+        )
+    ours, theirs = stranger.lines("tracks")
+    assert ours["artist"] == said["artist"] and ours["artist_key"] == manifest.artist_key.hex()
+    assert ours["track_root"] == theirs["track_root"] == "0x" + root
+    assert theirs["artist"].lower() == thief and theirs["artist_key"] is None
     # And again: only what is new.
     newest = stranger.lines("events")[-1]["sequence"]
     assert stranger.lines("events", "--after", str(newest)) == []
     assert "TrackPublished" in stranger.run("events")
+
+
+async def order_copies(artist: Artist) -> None:
+    """As `digm publish --pin` will: PARA into escrow."""
+    settings = Settings(data=artist.data, chain_port=artist._devnet.port, chain_passphrase=PASSPHRASE)
+    async with open_deployed(settings, with_key=True) as (client, deployed):
+        at = deployed.addresses
+        name = await client.call(
+            contract("registry"),
+            at["registry"],
+            "track_id",
+            client.sender.address,
+            bytes.fromhex(artist.track.root),
+        )
+        terms = (name, 3, 3_600, 10**15)
+        cost, fee = await client.call(contract("pinning"), at["pinning"], "quote", *terms)
+        await client.transact("approve", contract("para"), at["para"], "approve", at["pinning"], cost + fee)
+        await client.transact("order", contract("pinning"), at["pinning"], "place_order", *terms)
+
+
+def test_an_order_is_shown_with_what_is_in_escrow(artist: Artist) -> None:
+    assert artist.lines("pins") == []
+    artist.run("publish", artist.track.root)
+    with capture_logs():
+        asyncio.run(order_copies(artist))
+    order = artist.lines("pins")[0]
+    assert order["order"] == 1 and order["replicas"] == 3 and order["taken"] == 0 and not order["is_cancelled"]
+    assert float(order["escrow"]) > 0
+    assert "PinOrdered" in artist.run("events")
 
 
 def test_a_stake_is_put_in_raised_and_asked_back(artist: Artist) -> None:
@@ -157,7 +206,6 @@ def test_what_is_wrong_is_one_sentence(artist: Artist, tmp_path: Path) -> None:
     artist.run("publish", artist.track.root, refusal="needs a passphrase", **{SETTING: ""})
     artist.run("status", refusal="digm chain devnet", DIGM_CHAIN_PORT="9")
     artist.run("status", refusal="127.0.0.1:9", DIGM_CHAIN_RPC="http://127.0.0.1:9/some-secret")
-    assert artist.lines("pins") == []
 
 
 def test_a_deployment_of_another_chain_is_refused(artist: Artist, tmp_path: Path) -> None:
