@@ -1,8 +1,8 @@
 """What nodes say on the streams of the backbone: frames, requests and answers, sans-IO (docs/backbone.md).
 
 Every message on a stream is one frame: an unsigned varint (multiformats) with the length, then that many bytes.
-`/digm/manifest`, `/digm/announcement`, `/digm/pin`, `/digm/audit` and `/digm/presence` are one frame each way;
-the answer's first byte is its status.
+`/digm/manifest`, `/digm/cover`, `/digm/announcement`, `/digm/pin`, `/digm/audit` and `/digm/presence` are one
+frame each way; the answer's first byte is its status.
 `/digm/peer` opens with a frame of 32 bytes, the track root, and a status; then both sides speak the session of
 digm.peer_session, one message a frame.
 """
@@ -13,7 +13,7 @@ from enum import IntEnum
 
 from digm.errors import CallerFault, PeerFault, Unavailable
 from digm.ids import ID_BYTES
-from digm.manifest import MAX_MANIFEST_BYTES
+from digm.manifest import MAX_COVER_BYTES, MAX_MANIFEST_BYTES
 from digm.peer_messages import MAX_MESSAGE_BYTES
 
 TOPIC = "digm.audio.v1"
@@ -41,12 +41,15 @@ class StreamProtocol:
 
 
 MANIFEST = StreamProtocol("/digm/manifest/1.0.0", ID_BYTES, MAX_MANIFEST_BYTES + 1, 20.0)
+COVER = StreamProtocol("/digm/cover/1.0.0", ID_BYTES, MAX_COVER_BYTES + 1, 20.0)
 PEER = StreamProtocol("/digm/peer/1.0.0", MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES, 30.0)
 PIN = StreamProtocol("/digm/pin/1.0.0", 16_384, 16_384, 10.0)
 AUDIT = StreamProtocol("/digm/audit/1.0.0", 1_024, 1_024, 20.0)
 PRESENCE = StreamProtocol("/digm/presence/1.0.0", 2_048, 2_049, 10.0)
 ANNOUNCEMENT = StreamProtocol("/digm/announcement/1.0.0", ID_BYTES, MAX_GOSSIP_BYTES + 1, 5.0)
-PROTOCOLS = {protocol.name: protocol for protocol in (MANIFEST, PEER, PIN, AUDIT, PRESENCE, ANNOUNCEMENT)}
+PROTOCOLS = {
+    protocol.name: protocol for protocol in (MANIFEST, COVER, PEER, PIN, AUDIT, PRESENCE, ANNOUNCEMENT)
+}
 
 
 class Status(IntEnum):
@@ -171,7 +174,7 @@ def decode_answer(answer: bytes) -> bytes:
 
 
 def track_root_of(frame: bytes) -> bytes:
-    """The request of `/digm/manifest`, and what opens a stream of `/digm/peer`: 32 bytes.
+    """The request of `/digm/manifest` and `/digm/cover`, and what opens a stream of `/digm/peer`: 32 bytes.
 
     Raises:
         PeerFault: `bad_track_root`.

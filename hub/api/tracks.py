@@ -180,7 +180,7 @@ async def cover(request: web.Request) -> web.Response:
     }
     if etag in request.headers.get(hdrs.IF_NONE_MATCH, ""):
         return web.Response(status=304, headers=headers)
-    data = await off_loop(services.store.read_verified, name)
+    data = await request.app[BRIDGE].cover(name)
     media_type = next((kind for magic, kind in COVER_TYPES if data.startswith(magic)), None)
     if media_type is None or len(data) > MAX_COVER_BYTES:
         raise Unavailable("cover_not_found", "There is no such picture here.")

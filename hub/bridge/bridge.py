@@ -9,7 +9,7 @@ import structlog
 from aiohttp import web
 
 from digm.announcements import AnnouncementLedger
-from digm.errors import DigmError
+from digm.errors import DigmError, Unavailable
 from digm.ids import to_hex
 from digm.manifest import parse_manifest
 from hub.bridge.directory import Directory, GatewaySource, checked_url
@@ -20,6 +20,7 @@ from hub.services import SERVICES, Services, off_loop
 from hub.signalling import SIGNALLING
 
 if TYPE_CHECKING:
+    from hub.bridge.lost_covers import LostCovers
     from hub.bridge.member import Member
 
 log = structlog.get_logger()
@@ -44,11 +45,13 @@ class Bridge:
         self.directory = Directory(AnnouncementLedger(), settings.gateways)
         self._services = services
         self.member: Member | None = None
+        self._covers: LostCovers | None = None
         if settings.backbone_listen:
             # Imported here: a hub without the backbone does not need it.
-            from hub.bridge import member
+            from hub.bridge import lost_covers, member
 
             self.member = member.Member(services, self.directory, relays)
+            self._covers = lost_covers.LostCovers(services, self.directory, self.member)
         self._own_held: Bounded[str, tuple[float, float]] = Bounded(MOST_HELD)
         self._any_track = ""
         own = f"{settings.own_url(settings.gateway_port)}" if settings.gateway_port else ""
@@ -90,6 +93,19 @@ class Bridge:
             await self.member.looked_up(track_root, FOUND_WITHIN_S)
             found = await self.gateways_of(track_root, own_url, MOST_FIRST)
         return [gateway.url for gateway in sorted(found, key=lambda one: (one.score == 0, one.url != own_url))]
+
+    async def cover(self, hash_hex: str) -> bytes:
+        """A picture that the catalogue names: the hub's own copy, else a node's.
+
+        Raises:
+            Unavailable: `chunk_not_held`, `chunk_damaged`, `cover_not_found`.
+        """
+        try:
+            return await off_loop(self._services.store.read_verified, hash_hex)
+        except Unavailable:
+            if self._covers is None:
+                raise
+            return await self._covers.fetch(hash_hex)
 
     async def _own_share(self, track_root: str) -> float:
         """Part of a track that lies in the store that hub and gateway share, 0.0 to 1.0."""

@@ -22,6 +22,7 @@ from hub.bridge.orders import HubOrders
 from hub.bridge.published import Published
 from hub.node.twins import LastWords
 from hub.pinning.auditor import Auditor
+from hub.pinning.covers import serve_covers
 from hub.pinning.fresh_index_writer import FreshIndexWriter, IndexSettings
 from hub.pinning.herald import Herald, HeraldSettings, Holding, holdings_of
 from hub.pinning.order_desk import OrderDesk
@@ -176,6 +177,7 @@ class Member:
             MANIFEST.name, self._manifest, most_bytes=MANIFEST.most_request_bytes,
             timeout_s=MANIFEST.timeout_s, parallel=8,
         )  # fmt: skip
+        serve_covers(backbone, self._services.store)
         LastWords().serve(backbone)
         return backbone
 

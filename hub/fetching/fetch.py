@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from digm.errors import CallerFault, DigmError, Unavailable
+from digm.errors import CallerFault, DigmError, PeerFault, Unavailable
 from digm.grants import Grant
 from digm.ids import to_hex
 from digm.manifest import Manifest, Rendition, manifest_hash
@@ -31,7 +31,7 @@ from hub.fetching.downloads import Downloads
 from hub.fetching.grants import join_swarm, obtain_access
 from hub.fetching.ledger import Ledger, Problem, SourceReport
 from hub.fetching.search import Search, searching
-from hub.fetching.sources import GatewaySource
+from hub.fetching.sources import GatewaySource, NodeSource
 from hub.fetching.targets import Target
 from hub.media.faults import clean_text
 from hub.storage.chunk_store import ChunkStore
@@ -238,12 +238,12 @@ def _held(store: ChunkStore, wanted: list[Wanted]) -> list[int]:
 
 
 async def _cover(search: Search, manifest: Manifest) -> bytes | None:
-    """The picture, if a gateway gives it soon; a file without one is a file."""
+    """The picture, if a gateway or a node gives it soon; a file without one is a file."""
     if manifest.cover is None:
         return None
     name = to_hex(manifest.cover.hash)
-    for source in [it for it in search.givers.values() if isinstance(it, GatewaySource)]:
-        with suppress(Unavailable, TimeoutError):
+    for source in [it for it in search.givers.values() if isinstance(it, GatewaySource | NodeSource)]:
+        with suppress(Unavailable, PeerFault, TimeoutError):
             async with asyncio.timeout(COVER_WITHIN_S):
                 picture = await source.cover(name, manifest.cover.size)
             if hashlib.sha256(picture).digest() == manifest.cover.hash:

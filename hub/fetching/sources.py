@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import aiohttp
 
-from digm.backbone_messages import MANIFEST, PEER
+from digm.backbone_messages import COVER, MANIFEST, PEER
 from digm.bitfield import Bitfield
 from digm.errors import Unavailable
 from digm.ids import from_hex
@@ -186,6 +186,12 @@ class NodeSource:
     async def manifest(self) -> bytes:
         return await self._backbone.request(
             self.name, MANIFEST.name, self._root, timeout_s=MANIFEST.timeout_s, most_bytes=MAX_MANIFEST_BYTES
+        )
+
+    async def cover(self, _name: str, size: int) -> bytes:
+        """The track's picture, not verified. Raises like `manifest`."""
+        return await self._backbone.request(
+            self.name, COVER.name, self._root, timeout_s=COVER.timeout_s, most_bytes=size
         )
 
 

@@ -39,6 +39,7 @@ from hub.node.told_gateway import EVERYWHERE, told_gateway
 from hub.node.traffic import NodeNetwork, counted
 from hub.node.twins import LastWords, TwinWatch
 from hub.pinning.auditor import Auditor, AuditSettings
+from hub.pinning.covers import serve_covers
 from hub.pinning.fresh_index_writer import FreshIndexWriter, IndexSettings
 from hub.pinning.herald import Herald, HeraldSettings, Holding, holdings_of
 from hub.pinning.pinner import Pinner, PinSettings
@@ -172,6 +173,7 @@ class Node:
             MANIFEST.name, self._manifest, most_bytes=MANIFEST.most_request_bytes,
             timeout_s=MANIFEST.timeout_s, parallel=MANY,
         )  # fmt: skip
+        serve_covers(self._network, self._store.chunks)
         self._last_words.serve(self._network)
         await self._auditor.start()
         await self._pinner.start()

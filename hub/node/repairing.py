@@ -12,6 +12,7 @@ from digm.errors import DigmError, Unavailable
 from digm.ids import from_hex, short
 from digm.node_ids import peer_id
 from hub.node.index import Place
+from hub.pinning.covers import fetch_cover
 from hub.pinning.network import Network
 
 log = structlog.get_logger()
@@ -33,28 +34,31 @@ class Repairer:
         """The bytes of a chunk (`hub.node.scrubber.Repair`).
 
         Raises:
-            Unavailable: `no_source`, for covers, too, which do not travel over libp2p; `backbone_down`, ...
+            Unavailable: `no_source`; `backbone_down`, ...
         """
-        if place.rendition is not None:
-            async for peer in self._sources(place):
-                try:
-                    data = await self._network.fetch_chunk(
-                        peer, from_hex(place.track_root), place.rendition, place.chunk, place.size
-                    )
-                except DigmError as error:
-                    log.debug("repair_not_given", peer=peer[-8:], code=error.code)
-                    continue
-                if hashlib.sha256(data).hexdigest() == place.hash:
-                    return data
-                log.warning("repair_was_wrong", peer=peer[-8:], hash=short(place.hash))
+        async for peer in self._sources(place):
+            try:
+                data = await self._ask(peer, place)
+            except DigmError as error:
+                log.debug("repair_not_given", peer=peer[-8:], code=error.code)
+                continue
+            if hashlib.sha256(data).hexdigest() == place.hash:
+                return data
+            log.warning("repair_was_wrong", peer=peer[-8:], hash=short(place.hash))
         raise Unavailable("no_source", f"Nobody gives the chunk {short(place.hash)}.")
+
+    async def _ask(self, peer: str, place: Place) -> bytes:
+        root = from_hex(place.track_root)
+        if place.rendition is None:
+            return await fetch_cover(self._network, peer, root, from_hex(place.hash))
+        return await self._network.fetch_chunk(peer, root, place.rendition, place.chunk, place.size)
 
     async def _sources(self, place: Place) -> AsyncIterator[str]:
         root = from_hex(place.track_root)
         claims = [
             peer_id(claim.node)
             for claim in self._ledger.of_track(root, self._now())
-            if place.chunk in claim.held.get(place.rendition or 0, ())
+            if place.rendition is None or place.chunk in claim.held.get(place.rendition, ())
         ]
         random.shuffle(claims)  # not everybody's repairs to the same node
         asked = {self._network.peer_id}

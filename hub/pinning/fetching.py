@@ -1,19 +1,22 @@
-"""Takes a whole track off the network into the store: manifest, then every chunk, each checked and fsynced."""
+"""Takes a whole track off the network into the store, each part checked: manifest, chunks, cover."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection
 
 import structlog
 
 from digm.backbone_messages import MANIFEST
 from digm.errors import CallerFault, DigmError, PeerFault, Unavailable
-from digm.ids import short, to_hex
+from digm.ids import from_hex, short, to_hex
 from digm.manifest import MAX_MANIFEST_BYTES, parse_manifest
 from digm.pinning import PinOrder
+from hub.pinning.covers import fetch_cover
 from hub.pinning.network import Missing, Network, Store
 
 log = structlog.get_logger()
 PARALLEL_CHUNKS = 4
+COVER_WITHIN_S = 30.0
 
 
 class TrackFetcher:
@@ -67,6 +70,23 @@ class TrackFetcher:
             if others is not None or faults is None:
                 raise
             raise faults.exceptions[0] from failed
+
+    async def hold_cover(self) -> None:
+        """Have the picture, if there is one and somebody gives it: a copy is worth keeping without."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(COVER_WITHIN_S):
+                for place in await asyncio.to_thread(self._store.missing, self._root):
+                    if place.rendition is None:
+                        await self._hold_cover(place)
+
+    async def _hold_cover(self, place: Missing) -> None:
+        for peer in await self._sources():
+            try:
+                picture = await fetch_cover(self._network, peer, self._order.track_root, from_hex(place.hash))
+                await asyncio.to_thread(self._store.put, place.hash, picture)
+                return
+            except DigmError as fault:
+                log.debug("cover_not_fetched", peer=peer[-8:], code=fault.code)
 
     async def missing(self) -> list[Missing]:
         """The chunks that are still to come."""

@@ -273,6 +273,7 @@ class Pinner:
                 root, name = to_hex(order.track_root), to_hex(order.order_id)
                 await asyncio.to_thread(self._store.pin, root, name, order.expires_at)
                 await fetcher.hold_chunks()
+                await fetcher.hold_cover()
             item.fruitless = 0
             await self._herald.announce()
             await self._say(item, AnswerState.HELD)

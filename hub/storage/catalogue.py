@@ -178,6 +178,12 @@ class Catalogue:
         with self._reading() as connection:
             return connection.execute(used.union_all(shown)).first() is not None
 
+    def tracks_with_cover(self, hash_hex: str, most: int) -> list[str]:
+        """The roots of tracks that show this picture."""
+        used = select(tracks.c.track_root).where(tracks.c.cover_hash == hash_hex).limit(most)
+        with self._reading() as connection:
+            return list(connection.execute(used).scalars())
+
     def publish(self, release: ReleaseEntry, new_tracks: Sequence[TrackEntry]) -> None:
         """Acknowledge tracks: all of them are listed when this returns, durably, or none.
 

@@ -23,6 +23,7 @@ from hub.backbone.backbone import Backbone
 from hub.backbone.identity import NodeIdentity
 from hub.backbone.settings import BackboneSettings
 from hub.logs import configure_logs
+from hub.pinning.covers import serve_covers
 from hub.seeding.chunk_cache import ChunkCache
 from hub.seeding.held_tracks import Library
 from hub.storage.catalogue import Catalogue
@@ -67,6 +68,7 @@ class Node:
             self.backbone.serve(
                 MANIFEST.name, manifest, most_bytes=MANIFEST.most_request_bytes, timeout_s=5.0, parallel=8
             )
+            serve_covers(self.backbone, store)
 
     def judge(self, _author: str, payload: bytes) -> bool:
         if payload.startswith(b"lie"):

@@ -1,6 +1,7 @@
 """`digm fetch` and `digm play` beside the real hub, gateway, artist, seeding peer and node, each a process."""
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -17,6 +18,10 @@ import numpy as np
 import pytest
 from aiortc import RTCDataChannel
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from mutagen.flac import FLAC
+from mutagen.id3 import APIC
+from mutagen.wave import WAVE
+from PIL import Image
 
 from digm import wire
 from digm.manifest import encode_manifest
@@ -51,7 +56,7 @@ class House:
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("house")
     data = folder / "data"
-    free = published(write_wav(folder / "free.wav", SOUND, RATE, 16), data, title="Free")
+    free = published(with_picture(write_wav(folder / "free.wav", SOUND, RATE, 16)), data, title="Free")
     teaser = quantised(music(15 * RATE, seed=8), 16)
     preview = published(
         write_wav(folder / "teaser.wav", teaser, RATE, 16), data, title="Teaser", preview_seconds=PREVIEW_S
@@ -65,6 +70,17 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield House(stack, free, preview, f"{listen}/p2p/{NodeIdentity.load(data).peer_id}")
     finally:
         stack.stop()
+
+
+def with_picture(path: Path) -> Path:
+    """A WAV file with a cover in it."""
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64), "teal").save(picture, "JPEG")
+    file = WAVE(path)
+    file.add_tags()
+    file.tags.add(APIC(encoding=3, mime="image/jpeg", type=3, data=picture.getvalue()))
+    file.save()
+    return path
 
 
 def digm(*arguments: object, **variables: str) -> subprocess.CompletedProcess[bytes]:
@@ -106,6 +122,7 @@ def test_a_node_of_the_backbone_is_enough_for_whoever_has_the_key(house: House, 
     )
     assert np.array_equal(decoded(out, "s16"), SOUND)
     assert {source["kind"] for source in report["sources"]} == {"libp2p"}
+    assert [picture.mime for picture in FLAC(out).pictures] == ["image/jpeg"]
 
 
 def test_the_peers_of_the_swarm_are_enough(house: House, tmp_path: Path) -> None:

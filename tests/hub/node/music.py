@@ -1,5 +1,6 @@
 """Tracks that somebody published elsewhere, for nodes to hold."""
 
+import hashlib
 from pathlib import Path
 
 from hub.node.storage import NodeStore
@@ -17,6 +18,7 @@ class Elsewhere:
         self.store, self.root = ChunkStore(data), published.root
         self.document = self.store.manifest(self.root)
         self.hashes = [name.hex() for part in published.manifest.renditions for name in part.chunk_hashes]
+        self.cover = hashlib.sha256(cover).hexdigest() if cover else None
         self.bytes = len(self.hashes) * CHUNK + len(self.document) + len(cover or b"")
 
     def give(self, node: NodeStore, count: int | None = None) -> None:
@@ -24,6 +26,11 @@ class Elsewhere:
         node.add_track(self.document)
         for name in self.hashes[:count]:
             node.put(name, self.store.read(name))
+
+    def give_cover(self, node: NodeStore) -> None:
+        """And the picture."""
+        assert self.cover is not None
+        node.put(self.cover, self.store.read(self.cover))
 
 
 def rot(node: NodeStore, hash_hex: str) -> None:

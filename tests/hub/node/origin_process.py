@@ -75,8 +75,9 @@ async def main() -> None:
     data, chunks = Path(sys.argv[1]), int(sys.argv[2])
     async with AsyncExitStack() as stack:
         node = await real_node(stack, data / "origin", False)
-        track = Elsewhere(data / "artist", chunk_count=chunks)
+        track = Elsewhere(data / "artist", chunk_count=chunks, cover=b"\xff\xd8\xff a picture")
         track.give(node.store)
+        track.give_cover(node.store)
         origin = Origin(node, track, data / "artist")
         turns = asyncio.create_task(origin.live())
         lines = asyncio.StreamReader()
@@ -85,7 +86,7 @@ async def main() -> None:
         )
         say({
             "peer_id": node.backbone.peer_id, "multiaddr": node.backbone.multiaddrs[0],
-            "track_root": track.root, "hashes": track.hashes,
+            "track_root": track.root, "hashes": track.hashes, "cover": track.cover,
         })  # fmt: skip
         while line := await lines.readline():
             try:

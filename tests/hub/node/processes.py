@@ -166,6 +166,7 @@ class Origin:
     multiaddr: str
     track_root: str
     hashes: list[str]
+    cover: str
 
     def ask(self, *command: Any) -> Any:
         answer = self._say(*command)

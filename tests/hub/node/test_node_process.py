@@ -114,6 +114,18 @@ def test_every_chunk_comes_over_libp2p_and_over_http(network: Network) -> None:
         assert node.state["traffic"]["given_bytes"]["http"] >= 65_536 * len(hashes)
 
 
+def test_the_cover_came_over_libp2p_and_comes_over_http(network: Network) -> None:
+    for node in network.holders:
+        _, body = until(lambda node=node: ok(f"{node.gateway}/{network.origin.cover}"))
+        assert hashlib.sha256(body).hexdigest() == network.origin.cover
+
+
+def ok(url: str) -> tuple[int, bytes] | None:
+    """Status and body where that is 200."""
+    answer = get(url)
+    return answer if answer[0] == 200 else None
+
+
 @pytest.fixture
 def loopback() -> Iterator[None]:
     offer_loopback(True)

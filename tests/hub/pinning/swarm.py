@@ -17,6 +17,7 @@ from digm.node_ids import node_of, peer_id
 from digm.pinning import MONTH_S, PinOrder, sign_pin_order
 from hub.node.storage import NodeStore
 from hub.pinning.auditor import Auditor, AuditSettings
+from hub.pinning.covers import serve_covers
 from hub.pinning.herald import Herald, HeraldSettings, holdings_of
 from hub.pinning.network import Handler
 from hub.pinning.pinner import Pinner, PinSettings
@@ -164,6 +165,7 @@ class FakeSwarm:
             return store.chunks.manifest(to_hex(request))
 
         network.serve("/digm/manifest/1.0.0", manifest)
+        serve_covers(network, store.chunks)
         await pinner.start()
         await auditor.start()
         return node
@@ -205,9 +207,11 @@ class FakeSwarm:
             node.store.close()
             node.records.close()
 
-    async def publish_track(self, folder: Path, seed: int = 1, chunks: int = 4) -> Elsewhere:
+    async def publish_track(
+        self, folder: Path, seed: int = 1, chunks: int = 4, cover: bytes | None = None
+    ) -> Elsewhere:
         """A track that the node `origin` holds, unpinned, and gives away."""
-        track = Elsewhere(folder, chunk_count=chunks, seed=seed)
+        track = Elsewhere(folder, chunk_count=chunks, seed=seed, cover=cover)
         origin = next((node for node in self.nodes.values() if node.name == "origin"), None)
         if origin is None:
             origin = await self.add("origin", is_taking=False)

@@ -15,6 +15,7 @@ from digm.pinning import AnswerState, parse_pin_answer
 from hub.backbone.backbone import Backbone
 from hub.node.storage import NodeStore
 from hub.pinning.auditor import Auditor
+from hub.pinning.covers import serve_covers
 from hub.pinning.herald import Herald, HeraldSettings, holdings_of
 from hub.pinning.pinner import PROTOCOL, Pinner, PinSettings
 from hub.pinning.records import Records
@@ -66,6 +67,7 @@ async def real_node(stack: AsyncExitStack, data: Path, is_taking: bool, *bootstr
     def before(node: Backbone) -> None:
         node.share(find, read)
         node.serve("/digm/manifest/1.0.0", manifest, most_bytes=32, timeout_s=20.0, parallel=8)
+        serve_covers(node, store.chunks)
 
     node = await stack.enter_async_context(backbone(*bootstrap, before=before))
     names = HeraldSettings(operator=node.peer_id, network=node.peer_id)

@@ -70,6 +70,30 @@ async def test_a_node_says_held_only_when_every_chunk_is_on_its_disk(swarm, tmp_
     assert node.holds(track)
 
 
+async def test_the_cover_is_kept_with_the_copy(swarm, tmp_path):
+    picture = b"\xff\xd8\xff a picture"
+    node = await swarm.add("node")
+    track = await swarm.publish_track(tmp_path / "artist", cover=picture)
+    origin = named(swarm, "origin")
+    track.give_cover(origin.store)
+    await swarm.run(60)
+    await origin.pinner.place(order_for(track, tmp_path / "artist", 1, swarm.now))
+    await swarm.run(60)
+    assert node.holds(track)
+    assert node.store.read(track.cover) == picture
+
+
+async def test_a_copy_without_its_cover_is_a_copy(swarm, tmp_path):
+    node = await swarm.add("node")
+    track = await swarm.publish_track(tmp_path / "artist", cover=b"\xff\xd8\xff a picture")
+    await swarm.run(60)
+    origin = named(swarm, "origin")  # which has none
+    await origin.pinner.place(order_for(track, tmp_path / "artist", 1, swarm.now))
+    await swarm.run(60)
+    assert origin.pinner.progress()[0].holders == {node.key}
+    assert [place.rendition for place in node.store.missing(track.root)] == [None]
+
+
 async def test_two_lost_copies_are_made_again_by_two_nodes_and_no_more(swarm, tmp_path):
     track, _ = await started(swarm, tmp_path / "artist", nodes=8, replicas=4)
     await swarm.run(120)

@@ -5,7 +5,7 @@ from typing import Any
 
 import trio
 
-from digm.backbone_messages import AUDIT, MANIFEST, PEER, PIN
+from digm.backbone_messages import AUDIT, COVER, MANIFEST, PEER, PIN
 from digm.bitfield import Bitfield
 from digm.wire import Hello, Request, encode
 from tests.hub.backbone.attacks.victim import Victim, prefixed, shrug
@@ -65,7 +65,7 @@ async def request_abuse(victim: Victim) -> None:
     async with victim.connected() as host:
         openings = [b"\xff\xff\xff\x7f", b"\xff" * 9, b"\x81\x00", prefixed(bytes(PIN.most_request_bytes + 1)),
                     b"\x64" + bytes(10), b"", b"\x05h"]  # fmt: skip
-        for protocol in (PIN, MANIFEST, AUDIT, PEER):
+        for protocol in (PIN, MANIFEST, COVER, AUDIT, PEER):
             for opening in openings:
                 stream = await shrug(victim.stream, host, protocol.name)
                 if not isinstance(stream, Exception):
