@@ -62,12 +62,16 @@ def addresses_of(request: web.Request, settings: Settings) -> Addresses:
     """
     scheme, host, client = _as_seen(request, settings)
     hub = settings.public_url or f"{scheme}://{_checked(host)}"
-    gateway = settings.gateway_url
-    if gateway is None:
-        parts = urlsplit(hub)
-        name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-        gateway = f"{'https' if settings.gateway_cert else parts.scheme}://{name}:{settings.gateway_port}"
-    return Addresses(hub, gateway, client, settings.hubs)
+    return Addresses(hub, gateway_beside(hub, settings), client, settings.hubs)
+
+
+def gateway_beside(hub: str, settings: Settings) -> str:
+    """The gateway's URL for who sees the hub at this one."""
+    if settings.gateway_url is not None:
+        return settings.gateway_url
+    parts = urlsplit(hub)
+    name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{'https' if settings.gateway_cert else parts.scheme}://{name}:{settings.gateway_port}"
 
 
 def client_address(request: web.Request, settings: Settings) -> str:

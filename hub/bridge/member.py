@@ -14,6 +14,7 @@ from digm.audits import AuditScore, Health
 from digm.backbone_messages import MANIFEST
 from digm.errors import CallerFault, DigmError, Unavailable
 from digm.ids import from_hex, to_hex
+from hub.api.addresses import gateway_beside
 from hub.backbone.identity import NodeIdentity
 from hub.backbone.settings import BackboneSettings
 from hub.bridge.directory import Directory, Provider
@@ -184,7 +185,9 @@ class Member:
     def _herald(self, backbone: "Backbone", identity: NodeIdentity) -> Herald:
         settings = self._services.settings
         signal_url = f"ws{settings.public_url.removeprefix('http')}/signal" if settings.public_url else None
-        names = HeraldSettings(settings.operator, settings.network, settings.gateway_url, signal_url)
+        public = settings.public_url
+        gateway_url = gateway_beside(public, settings) if public else settings.gateway_url
+        names = HeraldSettings(settings.operator, settings.network, gateway_url, signal_url)
         return Herald(backbone, identity, self._look, names, ledger=self._directory.ledger)
 
     def _look(self) -> Mapping[bytes, Holding]:

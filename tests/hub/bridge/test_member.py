@@ -81,6 +81,18 @@ async def test_a_hub_says_what_it_holds_and_gives_it_to_nodes(tmp_path: Path) ->
             assert there.peer_id in [found.peer_id for found in await node.find_providers(root)]
 
 
+async def test_a_hub_announces_the_gateway_that_its_listeners_are_told(tmp_path: Path) -> None:
+    publish_track(tmp_path)
+    heard = Heard()
+    public_url = "https://hub.example"
+    async with hub_over(tmp_path, gateway_port=4711, backbone_listen=HERE, public_url=public_url) as hub:
+        there = await member_of(hub)
+        async with backbone(there.multiaddrs[0], before=heard.on):
+            await until(lambda: heard.announcements)
+    (said_of,) = {(one.gateway_url, one.signal_url) for one in heard.announcements}
+    assert said_of == ("https://hub.example:4711", "wss://hub.example/signal")
+
+
 async def test_a_hub_tells_two_processes_with_one_key_of_each_other(tmp_path: Path) -> None:
     async with hub_over(tmp_path, gateway_port=4711, backbone_listen=HERE) as hub:
         there = await member_of(hub)

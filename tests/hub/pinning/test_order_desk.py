@@ -213,7 +213,7 @@ async def started(swarm, tmp_path, replicas):
     origin = next(node for node in swarm.nodes.values() if node.name == "origin")
     origin.may_give.clear()
     await origin.pinner.place(order_for(track, tmp_path / "artist", replicas, swarm.now))
-    await swarm.run(30)
+    await swarm.run(60)
     return origin
 
 
