@@ -1,0 +1,140 @@
+"""What each call of the contracts costs in gas, beside its budget.
+
+    python -m bench.gas [--json]
+
+On py-evm (Prague rules: call data, EIP-7623's floor and refunds are in it), with a track of 250 chunks of 512
+KiB and 12 of 64 KiB, first calls of each account where that is dearer. Ends with 1 where a call
+takes more than 5 % above its budget. The purchase's budget (75,000) comes with the contract that sells.
+"""
+
+from collections.abc import Callable, Iterator
+
+from bench.report import Report, arguments
+from digm.merkle import leaf_hash
+from tests.contracts.house import (
+    ELDER_MINIMUM,
+    LEAVES_PER_FRAME,
+    PRICE,
+    House,
+    Track,
+    Tree,
+    build_house,
+    track_named,
+)
+from tests.contracts.machine import ZERO, Contract, PyEvm
+
+BUDGETS = {
+    "publish": 170_000,
+    "revise": 50_000,
+    "withdraw a track": 45_000,
+    "set split (2 payees)": 110_000,
+    "join": 175_000,
+    "request unstake": 100_000,
+    "pin order": 250_000,
+    "extend": 85_000,
+    "accept (first)": 280_000,
+    "accept (further)": 280_000,
+    "replace a jailed node": 280_000,
+    "seal": 120_000,
+    "audit proof": 90_000,
+    "settle of 7 epochs": 110_000,
+    "release": 110_000,
+    "close": 75_000,
+    "slash": 210_000,
+    "withdraw PARA": 75_000,
+}
+TOLERANCE = 0.05
+
+
+class LongTrack(Track):
+    """250 chunks of 512 KiB, 12 of 64 KiB, whose leaves repeat, so that it is made in no time."""
+
+    def __init__(self) -> None:
+        super().__init__("seed of a long track", ((1, 1, 1),))
+        self.renditions = ((250, 8, 3), (12, 1, 1))
+        self.leaf_counts = [8 * LEAVES_PER_FRAME] * 249 + [3 * LEAVES_PER_FRAME] + [LEAVES_PER_FRAME] * 12
+        trees = {
+            count: Tree([leaf_hash(self.leaf(0, leaf)) for leaf in range(count)])
+            for count in set(self.leaf_counts)
+        }
+        self.trees = [trees[count] for count in self.leaf_counts]
+        self.tree = Tree([leaf_hash(tree.root) for tree in self.trees])
+        self.audit_root = self.tree.root
+
+    def leaf(self, chunk: int, leaf: int) -> bytes:
+        return super().leaf(0, leaf)
+
+
+def measured() -> Iterator[tuple[str, int]]:
+    """What each call took, one after the other in one story."""
+    house = build_house(PyEvm())
+    pinning, registry, artist = house.pinning, house.registry, house.artist
+    first, second, heir = house.nodes[:3]
+
+    def gas(contract: Contract, sender: bytes, name: str, *arguments: object) -> int:
+        return contract.transact(sender, name, *arguments).gas_used
+
+    track = LongTrack()
+    fields = (track.root, track.audit_root, track.manifest_hash, track.renditions, bytes(32))
+    yield "publish", gas(registry, artist, "publish", *fields)
+    published = registry.ask("track_id", artist, track.root)
+    house.tracks[published] = track
+    yield "revise", gas(registry, artist, "revise", published, b"2" * 32)
+    split = [(artist, 7_500), (heir, 2_500)]
+    yield "set split (2 payees)", gas(registry, artist, "set_split", published, split, False)
+    yield "withdraw a track", gas(registry, artist, "withdraw", house.publish(track_named("withdrawn")))
+    for node in (first, second, heir):
+        cost = gas(pinning, node, "join", 1, house.digm.address, 2 * ELDER_MINIMUM, bytes(32))
+    yield "join", cost
+    yield "pin order", gas(pinning, artist, "place_order", published, 7, 100_000, PRICE)
+    short = house.order(house.publish(track_named("short")), 2, 3_000)
+    yield "extend", gas(pinning, artist, "extend", 1, 1_000)
+    yield "accept (first)", gas(pinning, first, "accept", 1, ZERO)
+    yield "accept (further)", gas(pinning, first, "accept", short, ZERO)
+    house.accept(second, 1)
+    yield from _audits(house, gas, first, second)
+    house.machine.mine(0, 310)
+    pinning.send(artist, "cancel", short)
+    house.machine.mine(0, 210)
+    house.rounds(1, [first])
+    yield "release", gas(pinning, first, "release", short, first)
+    yield "close", gas(pinning, artist, "close", short)
+    yield "withdraw PARA", gas(pinning, first, "withdraw", house.para.address)
+    yield "request unstake", gas(pinning, first, "request_unstake", 10)
+    pinning.send(house.stranger, "slash", second)
+    yield "replace a jailed node", gas(pinning, heir, "accept", 1, second)
+
+
+def _audits(house: House, gas: Callable[..., int], first: bytes, second: bytes) -> Iterator[tuple[str, int]]:
+    seals, proofs = [], []
+    for n in range(7):
+        house.before_block(house.clock()["seed_block"] + 1)
+        seals.append(gas(house.pinning, house.stranger, "seal"))
+        asked = house.pinning.ask("challenge", first)
+        proof = house.tracks[asked["track"]].proof(asked["chunk"], asked["leaf"])
+        proofs.append(gas(house.pinning, first, "prove", first, *proof))
+        if n < 4:
+            house.prove(second)
+        house.end_epoch()
+    yield "seal", max(seals)
+    yield "audit proof", max(proofs)
+    yield "settle of 7 epochs", gas(house.pinning, first, "settle", 1, first)
+    snapshot = house.machine.snapshot()
+    yield "slash", gas(house.pinning, house.stranger, "slash", second)
+    house.machine.revert(snapshot)
+
+
+def main() -> int:
+    options = arguments(__doc__ or "")
+    report = Report("gas", options.json)
+    exceeded = []
+    for name, gas in measured():
+        report.row(call=name, gas=gas, budget=BUDGETS[name], share=f"{gas / BUDGETS[name]:.0%}")
+        if gas > BUDGETS[name] * (1 + TOLERANCE):
+            exceeded.append(name)
+    report.summary(exceeded=", ".join(exceeded) or "none")
+    return 1 if exceeded else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,64 @@
+"""One house for each machine and module; what a test does in it is undone behind it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.contracts.house import House, build_house
+from tests.contracts.machine import Anvil, PyEvm, Reverted
+
+Refused = Callable[[str], "object"]
+
+
+@pytest.fixture(scope="session")
+def py_evm_house() -> House:
+    return build_house(PyEvm())
+
+
+@pytest.fixture(scope="session")
+def anvil_house() -> Iterator[House]:
+    executable = Anvil.find()
+    if executable is None:
+        pytest.skip("anvil is not installed (npm: @foundry-rs/anvil)")
+    machine = Anvil(executable)
+    try:
+        yield build_house(machine)
+    finally:
+        machine.stop()
+
+
+@contextmanager
+def undone(house: House) -> Iterator[House]:
+    snapshot, tracks = house.machine.snapshot(), dict(house.tracks)
+    try:
+        yield house
+    finally:
+        house.machine.revert(snapshot)
+        house.tracks = tracks
+
+
+@pytest.fixture
+def house(py_evm_house: House) -> Iterator[House]:
+    with undone(py_evm_house) as fresh:
+        yield fresh
+
+
+@pytest.fixture(params=["py-evm", "anvil"])
+def any_house(request: pytest.FixtureRequest) -> Iterator[House]:
+    """The same on both machines."""
+    with undone(request.getfixturevalue(request.param.replace("-", "_") + "_house")) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def refused() -> Refused:
+    """`with refused("reason"):` the contract says no, with this reason."""
+
+    @contextmanager
+    def check(reason: str) -> Iterator[None]:
+        with pytest.raises(Reverted) as caught:
+            yield
+        assert caught.value.reason == reason
+
+    return check
