@@ -1,7 +1,7 @@
 """What keeping copies earns and costs, and what cheating at it does: the arithmetic behind docs/economics.md.
 
 The rules are those of `contracts/Pinning.vy` with the numbers of `hub/chain/abi/rules.json`, the gas is what
-`bench/gas.py` allows each call. Prices are assumptions, all of them here: nothing asks a market. Fixed seeds,
+`bench/gas.py` measures. Prices are assumptions, all of them here: nothing asks a market. Fixed seeds,
 no clock, no network.
 """
 
@@ -25,21 +25,21 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a contract: the gas that its budget allows, and the bytes of its calldata."""
+    """One call of a contract: its gas as `bench/gas.py` measures it, and the bytes of its calldata."""
 
     gas: int
     calldata_bytes: int
 
 
 CALLS = {
-    "publish": Call(170_000, 260),
-    "purchase": Call(75_000, 100),
-    "pin order": Call(250_000, 132),
-    "accept": Call(280_000, 68),
-    "audit proof": Call(90_000, 1_060),  # a leaf of 256 bytes and two paths, of 11 and 8 hashes
-    "release": Call(110_000, 68),  # settles the copy, however many rounds that is for
-    "seal": Call(120_000, 4),
-    "slash": Call(210_000, 68),
+    "publish": Call(119_000, 260),
+    "purchase": Call(75_000, 100),  # its budget; the contract is still to come
+    "pin order": Call(229_000, 132),
+    "accept": Call(143_000, 68),
+    "audit proof": Call(91_000, 1_060),  # a leaf of 256 bytes and two paths, of 11 and 8 hashes
+    "release": Call(82_000, 68),  # settles the copy, however many rounds that is for
+    "seal": Call(80_000, 4),
+    "slash": Call(91_000, 68),
 }
 
 
