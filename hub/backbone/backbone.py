@@ -40,7 +40,7 @@ from hub.backbone.trio_thread import TrioThread
 log = structlog.get_logger()
 Result = TypeVar("Result")
 Args = TypeVarTuple("Args")
-Gossip = Callable[[str, bytes], Awaitable[bool] | bool]
+Gossip = Callable[[str, bytes], Awaitable[bool | None] | bool | None]
 Handler = Callable[[str, bytes], Awaitable[bytes]]
 STOP_WITHIN_S = 5.0
 PARALLEL_CHUNK_STREAMS = 64
@@ -53,7 +53,8 @@ class Backbone:
     Attributes:
         on_gossip: `(author's peer id, payload) -> is it valid`, called on the asyncio side for every message of
             `digm.audio.v1` once, ours included. Only valid ones are passed on; who sends others loses standing.
-            None, an exception, or no answer within `verdict_timeout_s` mean: not valid.
+            No function, an exception, no answer within `verdict_timeout_s`: not valid. None as an answer: not
+            passed on, and nobody's fault.
     """
 
     def __init__(self, identity: NodeIdentity, settings: BackboneSettings | None = None) -> None:
@@ -129,11 +130,11 @@ class Backbone:
             )
         await self._call(self._running().publish, topic_payload)
 
-    async def _judge(self, author: str, payload: bytes) -> bool:
+    async def _judge(self, author: str, payload: bytes) -> bool | None:
         if self.on_gossip is None:
             return False
         verdict = self.on_gossip(author, payload)
-        return bool(await verdict if inspect.isawaitable(verdict) else verdict)
+        return await verdict if inspect.isawaitable(verdict) else verdict
 
     # -- who has what
 
@@ -271,6 +272,10 @@ class Backbone:
         """Hang up."""
         await self._call(self._running().disconnect, peer)
 
+    async def sign_anew(self) -> None:
+        """Be believed again by those to whom another process spoke with our key."""
+        await self._call(self._running().sign_anew)
+
     async def refresh(self) -> None:
         """Look around in the DHT now."""
         await self._call(self._running().refresh)
@@ -294,7 +299,7 @@ class Backbone:
     async def _start_thread(self) -> None:
         thread = TrioThread()
 
-        async def verdict(author: str, payload: bytes) -> bool:
+        async def verdict(author: str, payload: bytes) -> bool | None:
             return await thread.ask(self._judge, author, payload)
 
         async def main(ready: Callable[[], None]) -> None:
@@ -356,21 +361,20 @@ class Backbone:
             thread = self._thread
             assert thread is not None
             error = await asyncio.shield(thread.done)
-            log.error("backbone_crashed", error=f"{error!r:.500}", restart_in_s=delay_s)
             self._host = None
+            log.error("backbone_crashed", error=f"{error!r:.500}", restart_in_s=delay_s)
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, self._settings.restart_most_s)
             try:
                 await self._start_thread()
             except DigmError as failure:
                 log.error("backbone_not_restarted", code=failure.code)
-                continue
             except Exception as failure:
                 log.error("backbone_not_restarted", error=f"{failure!r:.200}")
-                continue
-            self.restarts += 1
-            delay_s = self._settings.restart_first_s
-            await self._provide_again()
+            else:
+                self.restarts += 1
+                delay_s = self._settings.restart_first_s
+                await self._provide_again()
 
     async def _provide_again(self) -> None:
         for key in list(self._provided):

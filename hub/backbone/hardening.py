@@ -187,6 +187,7 @@ class GossipGuard:
         self._most = settings.most_gossip_in_flight
         self._topic = topic
         self._in_flight: set[bytes] = set()
+        self._pardoned: set[bytes] = set()
         self._push = pubsub.push_msg
         pubsub.push_msg = self.push
         self._read = pubsub.continuously_read_stream
@@ -194,7 +195,7 @@ class GossipGuard:
 
     async def push(self, forwarder: ID, message: rpc_pb2.Message) -> None:
         """One message of one peer, ours included."""
-        name = message.from_id + message.seqno
+        name = _name(message)
         if name in self._in_flight or len(self._in_flight) >= self._most:
             return
         self._in_flight.add(name)
@@ -202,12 +203,22 @@ class GossipGuard:
             if list(message.topicIDs) != [self._topic]:
                 raise ValueError("not our topic, or more than one")
             await self._push(forwarder, message)
+            if name in self._pardoned:  # the library knows no verdict but valid and not: it counted one more
+                self._pubsub._mark_msg_seen(message)
+                self._router.scorer.invalid_messages[forwarder][self._topic] -= 1
         except Exception as error:
             if forwarder == self._pubsub.my_id:
                 raise
             self.blame(forwarder, error)
         finally:
             self._in_flight.discard(name)
+            self._pardoned.discard(name)
+
+    def pardon(self, message: rpc_pb2.Message) -> None:
+        """The message that is being judged is not passed on, but who brought it could not know (GossipSub's
+        extended validators: "ignore").
+        """
+        self._pardoned.add(_name(message))
 
     async def read(self, stream: INetStream) -> None:
         """The library lets some exceptions of its decoders through: they end the stream, not the process."""
@@ -223,6 +234,10 @@ class GossipGuard:
         """Peer scoring counts it; who does it again and again is no longer listened to."""
         log.info("gossip_not_understood", peer_id=str(peer), error=f"{error!r:.120}")
         self._router.scorer.penalize_behavior(peer, UNDECODABLE_PENALTY)
+
+
+def _name(message: rpc_pb2.Message) -> bytes:
+    return message.from_id + message.seqno
 
 
 class KadGuard:

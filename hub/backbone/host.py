@@ -5,6 +5,7 @@ TCP and WebSocket, noise only, yamux only; Kademlia as a server; GossipSub on on
 
 import logging
 import math
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ from libp2p.custom_types import TProtocol
 from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
 from libp2p.network.config import ConnectionConfig
 from libp2p.peer.id import ID
-from libp2p.peer.peerinfo import PeerInfo as LibraryPeerInfo
 from libp2p.peer.peerinfo import info_from_p2p_addr
+from libp2p.peer.peerstore import issue_and_cache_local_record
 from libp2p.pubsub.gossipsub import PROTOCOL_ID as MESHSUB_1_0
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11 as MESHSUB_1_1
 from libp2p.pubsub.pb import rpc_pb2
@@ -35,6 +36,7 @@ from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
 from digm.backbone_messages import MAX_GOSSIP_BYTES, PEER, TOPIC
 from digm.errors import CallerFault, DigmError, Unavailable
+from hub.backbone.calling import Caller
 from hub.backbone.chunk_fetcher import ChunkFetcher
 from hub.backbone.hardening import (
     Admission,
@@ -57,7 +59,7 @@ from hub.backbone.told import told_addresses
 from hub.backbone.yamux import Yamux
 
 log = structlog.get_logger()
-Verdict = Callable[[str, bytes], Awaitable[bool]]
+Verdict = Callable[[str, bytes], Awaitable[bool | None]]
 StreamHandler = Callable[[FrameStream, str], Awaitable[None]]
 QUEUED_RPCS = 1_024
 MOST_TASKS = 8_192
@@ -80,7 +82,8 @@ class BackboneHost:
 
     Args:
         secret: Ed25519 seed.
-        verdict: of a gossip message: `(author's peer id, payload)`; only what it calls valid is passed on.
+        verdict: of a gossip message: `(author's peer id, payload)`; only what it calls valid is passed on, and
+            nobody is blamed for what it answers None to.
     """
 
     def __init__(self, secret: bytes, settings: BackboneSettings, verdict: Verdict) -> None:
@@ -115,6 +118,10 @@ class BackboneHost:
             validation_timeout=settings.verdict_timeout_s,
             max_concurrent_validator_count=64,
         )
+        # The library counts from the seconds of its start, one for each message. Who spoke oftener than once a
+        # second and starts again, or has a key that another process has, too, would use numbers twice: for two
+        # minutes its messages would be taken for those that came before.
+        self.pubsub.counter = time.time_ns()
         self.dht = KadDHT(self.host, DHTMode.SERVER, strict_validation=True)
         use_yamux(self.network, settings)
         guard_streams(self.network)
@@ -122,6 +129,7 @@ class BackboneHost:
         self._gossip_guard = GossipGuard(self.pubsub, self.router, settings, TOPIC)
         KadGuard(self.host, self.dht, settings)
         self._admission = Admission(self.network, settings)
+        self._caller = Caller(self.host, settings)
         self.pubsub.set_topic_validator(TOPIC, self._validate, True)
         self.chunks = ChunkFetcher(
             lambda peer: self.open(peer, PEER.name, PEER.most_answer_bytes),
@@ -180,17 +188,17 @@ class BackboneHost:
             info = info_from_p2p_addr(Multiaddr(multiaddr))
         except Exception as error:  # the library's parsers raise many kinds
             raise CallerFault("bad_multiaddr", f"{multiaddr:.80} is no address of a node.") from error
-        # After one call in vain the library refuses for a minute to try again, even while the other one starts.
-        self.network.unblock_peer(info.peer_id)
-        await self._reach(info)
+        await self._caller.call(info)
         await self.dht.add_peer(info.peer_id)
         return str(info.peer_id)
 
     async def introduce(self, address: PeerAddress) -> None:
         """Remember where a node is, so that a request can call it."""
-        info = _library_info(address)
-        if info.addrs:
-            self.host.get_peerstore().add_addrs(info.peer_id, info.addrs, 3_600)
+        self._caller.introduce(address)
+
+    async def sign_anew(self) -> None:
+        """Sign our addresses with a newer number: others ignore what comes with an older one than they know."""
+        issue_and_cache_local_record(self.host)
 
     async def disconnect(self, peer: str) -> None:
         """Hang up."""
@@ -214,15 +222,18 @@ class BackboneHost:
         self, key: bytes, most: int, on_found: Callable[[PeerAddress], object]
     ) -> list[PeerAddress]:
         """Who has it, alive and not us."""
-        timeout_s = self._settings.provider_check_timeout_s
-        return await find_providers(self.host, self.dht, self._tasks, key, most, timeout_s, on_found)
+        is_reached = self._caller.is_reached
+        return await find_providers(self.host, self.dht, self._tasks, key, most, is_reached, on_found)
 
     async def open(self, peer: str, protocol: str, most_bytes: int) -> FrameStream:
-        """A new stream. Raises Unavailable `peer_unreachable`, `protocol_unknown`."""
+        """A new stream.
+
+        Raises:
+            Unavailable: `peer_unreachable`; who was called in vain just now is not called again for a moment.
+        """
         target = ID.from_string(peer)
         try:
-            if not self.network.get_connections(target):
-                await self._reach(LibraryPeerInfo(target, self.host.get_peerstore().addrs(target)))
+            await self._caller.reach(target)
             stream = await self.host.new_stream(target, [TProtocol(protocol)])
         except DigmError:
             raise
@@ -267,17 +278,13 @@ class BackboneHost:
         if len(message.data) > MAX_GOSSIP_BYTES:
             return False
         try:
-            return await self._verdict(str(ID(message.from_id)), message.data)
+            verdict = await self._verdict(str(ID(message.from_id)), message.data)
         except Exception as error:
             log.warning("gossip_verdict_failed", error=f"{error!r:.200}")
             return False
-
-    async def _reach(self, info: LibraryPeerInfo) -> None:
-        try:
-            with trio.fail_after(self._settings.connect_timeout_s):
-                await self.host.connect(info)
-        except Exception as error:
-            raise Unavailable("peer_unreachable", f"The node does not answer: {error!r:.120}.") from error
+        if verdict is None:
+            self._gossip_guard.pardon(message)
+        return bool(verdict)
 
     async def _keep_in_touch(self) -> None:
         """Call the bootstrap nodes that are away, oftener while nobody is there; learn who else there is."""
@@ -383,13 +390,3 @@ def _gossip() -> FairGossip:
             accept_px_threshold=1e9,
         ),
     )
-
-
-def _library_info(address: PeerAddress) -> LibraryPeerInfo:
-    addresses = []
-    for text in address.multiaddrs:
-        try:
-            addresses.append(Multiaddr(text.split("/p2p/")[0]))
-        except Exception as error:  # the library's parsers raise many kinds
-            log.debug("multiaddr_not_understood", error=f"{error!r:.80}")
-    return LibraryPeerInfo(ID.from_string(address.peer_id), addresses)

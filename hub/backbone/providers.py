@@ -16,6 +16,7 @@ from libp2p.peer.peerinfo import PeerInfo
 
 from hub.backbone.model import PeerAddress
 
+IsReached = Callable[[PeerInfo], Awaitable[bool]]
 PARALLEL = 8
 MOST_ASKED = 40
 CLOSEST = 20  # Kademlia's k
@@ -123,10 +124,14 @@ async def find_providers(
     tasks: trio.Nursery,
     key: bytes,
     most: int,
-    check_timeout_s: float,
+    is_reached: IsReached,
     on_found: Callable[[PeerAddress], object],
 ) -> list[PeerAddress]:
-    """Providers that answered a call just now, at most `most`, in no order; `on_found` hears of each then."""
+    """Providers that answered a call just now, at most `most`, in no order; `on_found` hears of each then.
+
+    Args:
+        is_reached: calls one who was named.
+    """
     store: Any = dht.provider_store
     found: dict[ID, PeerInfo] = {}
     checking: set[ID] = set()
@@ -149,7 +154,7 @@ async def find_providers(
             while name not in alive and found[name] != tried:  # a better address may have come meanwhile
                 tried = found[name]
                 async with places:
-                    if await _answers(host, tried, check_timeout_s) and len(alive) < most:
+                    if await is_reached(tried) and len(alive) < most:
                         alive[name] = _address(tried)
                         on_found(alive[name])
             checking.discard(name)
@@ -174,16 +179,3 @@ def _merged(known: PeerInfo | None, provider: PeerInfo) -> PeerInfo:
 def _address(provider: PeerInfo) -> PeerAddress:
     addresses = (str(address).split("/p2p/")[0] for address in provider.addrs)
     return PeerAddress(str(provider.peer_id), tuple(dict.fromkeys(addresses)))
-
-
-async def _answers(host: IHost, provider: PeerInfo, timeout_s: float) -> bool:
-    if host.get_network().get_connections(provider.peer_id):
-        return True
-    with trio.move_on_after(timeout_s):
-        try:
-            if provider.addrs:
-                await host.connect(provider)
-                return True
-        except Exception as error:  # dead, elsewhere or a liar: the library has an exception for each
-            _ = error
-    return False

@@ -39,6 +39,8 @@ class BackboneSettings:
     provider_check_timeout_s: float = 4.0
     call_timeout_s: float = 30.0
     connect_timeout_s: float = 10.0
+    call_again_first_s: float = 0.5  # after a call in vain; each further one doubles it
+    call_again_most_s: float = 30.0
     start_timeout_s: float = 20.0
     restart_first_s: float = 0.2
     restart_most_s: float = 20.0

@@ -4,8 +4,11 @@ py-libp2p is written for trio, the rest of the hub for asyncio. Every libp2p obj
 """
 
 import asyncio
+import socket
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar, TypeVarTuple
 
 import outcome
@@ -15,6 +18,34 @@ from digm.errors import Unavailable
 
 Result = TypeVar("Result")
 Args = TypeVarTuple("Args")
+
+
+class OwnSockets(trio.abc.SocketFactory):
+    """Every socket that a trio program makes, so that none outlives it.
+
+    What libp2p had begun to close when it was cancelled stays open until the garbage collector finds it, and in
+    a process that lives on the other side goes on believing that we are there.
+    """
+
+    def __init__(self) -> None:
+        self._made: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    def socket(
+        self,
+        family: socket.AddressFamily | int = socket.AF_INET,
+        type: socket.SocketKind | int = socket.SOCK_STREAM,
+        proto: int = 0,
+    ) -> trio.socket.SocketType:
+        """As trio would make it."""
+        made = socket.socket(family, type, proto)
+        self._made.add(made)
+        return trio.socket.from_stdlib_socket(made)
+
+    def close_all(self) -> None:
+        """Close those that are open; when the program has ended."""
+        for made in list(self._made):
+            with suppress(OSError):
+                made.close()
 
 
 class TrioThread:
@@ -43,7 +74,10 @@ class TrioThread:
         def ready() -> None:
             self._post(_settle, self._started, None)
 
+        sockets = OwnSockets()
+
         async def program() -> None:
+            trio.socket.set_custom_socket_factory(sockets)
             self._token = trio.lowlevel.current_trio_token()
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -53,6 +87,7 @@ class TrioThread:
 
         def run() -> None:
             result = outcome.capture(trio.run, program)
+            sockets.close_all()
             error = result.error if isinstance(result, outcome.Error) else None
             self._post(_settle, self.done, error)
 

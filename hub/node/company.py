@@ -70,7 +70,9 @@ class Company:
         await self._remember(present)
 
     async def meet_anew(self) -> None:
-        """Hang up on everybody; the next `tick` calls them again."""
+        """Hang up on everybody: what they know of us may be of another process. The next `tick` calls them."""
+        with suppress(DigmError):  # the backbone is starting again, and with it all this
+            await self._backbone.sign_anew()
         for peer in self._backbone.peers():
             with suppress(DigmError):  # gone already
                 await self._backbone.disconnect(peer.peer_id)

@@ -126,7 +126,7 @@ class Node:
         self._status = Status(parts)
         self._status.gateway_url = gateway.url
         self._company = Company(self._backbone, self._herald.ledger, settings.data)
-        self._twins = TwinWatch(network, identity, self._herald, 2 * self._presence_s, self._company.meet_anew)
+        self._twins = TwinWatch(network, identity, self._herald, self._presence_s, self._company.meet_anew)
         self._last_words = LastWords()
         is_seeding = bool(settings.signal_url)
         self._seeding = NodeSeeding(settings, identity, self._store, self._tracks) if is_seeding else None

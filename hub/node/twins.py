@@ -72,6 +72,7 @@ class TwinWatch:
         self._network, self._me, self._herald = network, identity.node_key, herald
         self._lasts_s, self._meet_anew, self._now = lasts_s, meet_anew, now
         self._began_at, self._ours = now(), {herald.instance}
+        self._heard: dict[bytes, int] = {}  # other processes -> the sequence number of the latest word of each
 
     @property
     def is_doubled(self) -> bool:
@@ -106,9 +107,13 @@ class TwinWatch:
         except DigmError as error:
             log.debug("not_told_about_us", peer=peer[-8:], code=error.code)
             return False
-        # What an earlier process of ours said is older than this one.
+        # What an earlier process of ours said is older than this one; and what another one said before, others
+        # tell for as long as it is valid: that is no sign that it is still there.
         is_another = said.instance not in self._ours and said.issued_at > self._began_at
-        return said.node == self._me and is_another
+        if said.node != self._me or not is_another or said.sequence <= self._heard.get(said.instance, 0):
+            return False
+        self._heard[said.instance] = said.sequence
+        return True
 
 
 def _presence(document: bytes, now_s: float) -> Announcement:

@@ -38,6 +38,11 @@ SETTLED_S = 3.0  # three heartbeats of GossipSub: before that a newcomer is not 
 NEWCOMERS_EVERY_S = 15.0  # not for each one of a crowd
 STRANGERS_EVERY_S = 300.0  # that are nobody's neighbours here: names cost nothing
 MESSAGES_PER_S, MESSAGES_AT_ONCE = 5.0, 20.0  # a node sends at most ten a second (docs/backbone.md)
+# What a node that passed it on could not know: it has not heard what we have. (Who has one key in two processes
+# would have all honest nodes blame each other.)
+NOBODYS_FAULT = frozenset(
+    {"announcement_replayed", "announcement_two_nodes", "pin_order_replayed", "pin_order_conflict"}
+)
 PROVIDES_AT_ONCE = 4  # of one look: each costs 40 ms of CPU, and waits for the nodes that take the record
 
 
@@ -169,21 +174,22 @@ class Herald:
         said = self._write(PRESENCE, NOTHING, self._settings.presence_s)
         return encode_announcement(said, self._identity.sign)
 
-    def on_gossip(self, author: str, payload: bytes) -> bool:
+    def on_gossip(self, author: str, payload: bytes) -> bool | None:
         """The verdict on a message of the topic (`Backbone.on_gossip`).
 
-        What is right and only too much for us is passed on: that is not its sender's fault.
+        What is right and only too much for us is passed on. What is old, or of a kind that a newer version may
+        know, is not, and nobody is blamed.
         """
         try:
             listener = self.listeners.get(kind_of(payload, MAX_ANNOUNCEMENT_BYTES))
             if listener is None:
-                return False
+                return None
             listener(payload)
         except CallerFault as fault:
             log.info("gossip_not_kept", author=author[-8:], code=fault.code)
         except DigmError as fault:
             log.debug("gossip_refused", author=author[-8:], code=fault.code)
-            return False
+            return None if fault.code in NOBODYS_FAULT else False
         return True
 
     async def announce(self) -> None:

@@ -5,12 +5,11 @@ import json
 import secrets
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from digm.errors import DigmError
 from hub.backbone.backbone import Backbone
 from hub.backbone.identity import NodeIdentity
 from hub.backbone.settings import BackboneSettings
@@ -100,9 +99,6 @@ async def backbone(
     try:
         yield node
     finally:
-        for peer in node.peers():  # py-libp2p does not hang up when it ends, only when its process does
-            with suppress(DigmError):
-                await node.disconnect(peer.peer_id)
         await node.stop()
         sweep()
 

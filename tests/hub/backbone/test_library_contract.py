@@ -12,6 +12,7 @@ import trio
 from libp2p.kad_dht.provider_store import ProviderStore
 from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.network.swarm import Swarm
+from libp2p.peer.envelope import consume_envelope
 from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.rpc_queue import RpcQueue
@@ -81,6 +82,40 @@ def test_gossip_comes_through_our_guard(host: BackboneHost) -> None:
     assert "self.push_msg, peer_id, msg" in source and "self.continuously_read_stream(stream)" in source
     assert callable(pubsub._handle_dead_peer)
     assert host.router.scorer is not None and callable(host.router.scorer.penalize_behavior)
+
+
+def test_two_processes_with_one_key_never_give_two_messages_one_number(host: BackboneHost) -> None:
+    first = host.pubsub._next_seqno()
+    second = BackboneHost(bytes(range(32)), BackboneSettings(), valid)
+    ahead = int.from_bytes(second.pubsub._next_seqno()) - int.from_bytes(first)
+    assert ahead > 10_000  # nanoseconds; a node says ten things a second at the most
+
+
+def test_addresses_that_are_signed_anew_have_a_higher_number_and_go_out_with_every_message(
+    host: BackboneHost,
+) -> None:
+    def number() -> int:
+        record = host.host.get_peerstore().get_local_record()
+        assert record is not None
+        return record.record().seq
+
+    host.pubsub.get_hello_packet()
+    before = number()
+    trio.run(host.sign_anew)
+    sent = host.pubsub.get_hello_packet().senderRecord
+    assert number() > before
+    assert consume_envelope(sent, "libp2p-peer-record")[1].seq == number()
+
+
+def test_what_is_nobodys_fault_is_counted_by_the_library_once_and_can_be_uncounted(host: BackboneHost) -> None:
+    assert callable(host.pubsub._mark_msg_seen)
+    source = inspect.getsource(pubsub_module.Pubsub.push_msg)
+    assert source.count("scorer.on_invalid_message(msg_forwarder, topic)") == 1
+    assert "_is_msg_seen(msg)" in source
+    stranger = ID(b"\0\x24\x08\x01\x12\x20" + bytes(32))
+    assert host.router.scorer is not None
+    host.router.scorer.on_invalid_message(stranger, TOPIC)
+    assert host.router.scorer.invalid_messages[stranger][TOPIC] == 1
 
 
 def test_who_pruned_us_is_told_what_there_is(host: BackboneHost) -> None:

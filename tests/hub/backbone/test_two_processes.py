@@ -1,9 +1,12 @@
 """Nodes in processes of their own: they find each other, gossip, answer, and give chunks."""
 
 import asyncio
+import gc
 import hashlib
+import os
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from hub.backbone.backbone import Backbone
 from hub.backbone.identity import NodeIdentity
 from hub.backbone.model import PeerAddress
 from hub.backbone.settings import BackboneSettings
+from tests.hub.backbone.node_process import reversed_answer
 from tests.hub.backbone.nodes import NodeProcess, backbone, node_process, until
 from tests.hub.house import Published, publish_track
 from tests.ports import free_port
@@ -62,6 +66,66 @@ async def test_one_that_was_called_before_it_was_there_is_joined_soon_after_it_h
             await until(node.peers)  # the library would refuse to call for longer than this waits
         finally:
             await other.stop()
+
+
+async def test_one_that_was_asked_before_it_was_there_is_asked_again_soon_after_it_has_come() -> None:
+    late, address = NodeIdentity(secrets.token_bytes(32)), f"/ip4/127.0.0.1/tcp/{free_port()}"
+    async with backbone() as node:
+        await node.introduce(PeerAddress(late.peer_id, (address,)))
+        with pytest.raises(Unavailable) as away:
+            await ask(node, late.peer_id, b"hello")
+        with pytest.raises(Unavailable, match="called again in") as paused:
+            await ask(node, late.peer_id, b"hello")
+        assert {away.value.code, paused.value.code} == {"peer_unreachable"}
+        other = Backbone(late, BackboneSettings(listen=(address,)))
+        other.serve(PIN.name, reversed_answer, most_bytes=16, timeout_s=5.0, parallel=1)
+        await other.start()
+        try:
+
+            async def is_answering() -> bool:
+                with suppress(Unavailable):
+                    return await ask(node, late.peer_id, b"hello") == b"olleh"
+                return False
+
+            await until(is_answering)  # the library would refuse to call for longer than this waits
+        finally:
+            await other.stop()
+
+
+@pytest.mark.parametrize("transport", [0, 1], ids=["tcp", "websocket"])
+async def test_who_has_stopped_leaves_no_connection_open_although_its_process_lives_on(
+    other: NodeProcess, transport: int
+) -> None:
+    gc.collect()
+    before, node = open_sockets(), Backbone(NodeIdentity(secrets.token_bytes(32)))
+    await node.start()
+    caller = Backbone(NodeIdentity(secrets.token_bytes(32)))
+    await caller.start()
+    gc.disable()  # it would close some of them by and by
+    try:
+        await node.connect(other.multiaddrs[transport])
+        await caller.connect(node.multiaddrs[transport])
+        await until(lambda: len(node.peers()) == 2)
+        await node.stop()
+        await until(lambda: not caller.peers())
+        await caller.stop()
+        assert open_sockets() == before
+    finally:
+        gc.enable()
+
+    async def is_gone() -> bool:
+        return node.peer_id not in (await other.ask("status"))["peers"]
+
+    await until(is_gone)
+
+
+def open_sockets() -> set[str]:
+    """Those of this process, by the kernel's names."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            found.add(os.readlink(entry))  # noqa: PTH115 - what it names is no path
+    return {name for name in found if name.startswith("socket:")}
 
 
 async def test_a_round_trip_is_measured(other: NodeProcess) -> None:
@@ -121,6 +185,18 @@ async def test_every_gossip_message_of_a_burst_arrives_and_lies_do_not(other: No
         await until(lambda: heard(other, "last"))
         status = await other.ask("status")
         assert sorted(status["heard"]) == sorted(["first", *burst, "last"])
+
+
+async def test_who_brings_what_is_only_old_is_listened_to_as_before(other: NodeProcess) -> None:
+    async with backbone(other.tcp) as node:
+        await until(node.peers)
+        await node.publish(b"before the old")
+        await until(lambda: heard(other, "before the old"))
+        for number in range(10):  # as lies, these would be too many
+            await node.publish(b"old %d" % number)
+        await node.publish(b"after the old")
+        await until(lambda: heard(other, "after the old"))
+        assert not any(message.startswith("old") for message in (await other.ask("status"))["heard"])
 
 
 async def heard(node: NodeProcess, message: str) -> bool:

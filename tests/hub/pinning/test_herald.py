@@ -206,11 +206,18 @@ async def test_what_is_forged_old_or_of_no_known_kind_is_not_passed_on(house):
     valid = announcement("bob", house.now, sequence=2)
     assert on_gossip("them", valid)
     assert on_gossip("them", valid)  # said again for newcomers
-    assert not on_gossip("them", announcement("bob", house.now, sequence=1))
-    assert not on_gossip("them", valid.replace(b"AS1", b"AS2"))
-    assert not on_gossip("them", announcement("eve", house.now - 8000))
-    for garbage in (b"garbage", b"", b"\xff" * 100, b'{"kind":"party"}', b"[" * 5000):
-        assert not on_gossip("them", garbage)
+    assert on_gossip("them", valid.replace(b"AS1", b"AS2")) is False
+    assert on_gossip("them", announcement("eve", house.now - 8000)) is False
+    for garbage in (b"garbage", b"", b"\xff" * 100, b"[" * 5000):
+        assert on_gossip("them", garbage) is False
+
+
+async def test_what_others_could_not_know_to_be_old_or_of_one_of_two_is_not_passed_on_and_nobodys_fault(house):
+    on_gossip = house.herald.on_gossip
+    assert on_gossip("them", announcement("bob", house.now, sequence=5))
+    assert on_gossip("them", announcement("bob", house.now, sequence=4)) is None
+    assert on_gossip("them", announcement("bob", house.now + 1, instance=b"j" * 16, sequence=1)) is None
+    assert on_gossip("them", b'{"kind":"party"}') is None
 
 
 async def test_what_is_too_much_for_us_is_passed_on(house):
