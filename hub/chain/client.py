@@ -86,6 +86,10 @@ class ChainClient:
         """Make a contract; the receipt's `contract_address` says where. Raises as `transact`."""
         return await self._send(Wish(purpose, None, contract.deployment(arguments)), contract)
 
+    async def pay(self, purpose: str, to: str, wei: int) -> Receipt:
+        """Send coins, once for each purpose. Raises as `Sender.send`."""
+        return await self.sender.send(Wish(purpose, to, b"", wei))
+
     async def _send(self, wish: Wish, contract: Contract) -> Receipt:
         try:
             return await self.sender.send(wish)

@@ -30,6 +30,15 @@ def folder_of(settings: Settings) -> Path:
     return settings.data / FOLDER
 
 
+def checked_address(text: str) -> str:
+    """An address that somebody typed, with its checksum. Raises CallerFault `bad_address`."""
+    from eth_utils.address import is_address, to_checksum_address
+
+    if not is_address(text):  # one in mixed case has to have the right checksum (EIP-55)
+        raise CallerFault("bad_address", f"{text!r:.80} is no address: that is 0x and 40 hex digits.")
+    return str(to_checksum_address(text))
+
+
 def confirmations_of(settings: Settings, chain_id: int) -> int:
     """How many blocks make an event count."""
     if settings.chain_confirmations:

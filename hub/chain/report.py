@@ -13,7 +13,7 @@ from hub.chain.client import ChainClient
 from hub.chain.deployment import FILE_NAME, Deployment, check_deployment, contract, load_deployment
 from hub.chain.journal import Step
 from hub.chain.model import Event
-from hub.chain.opening import confirmations_of, folder_of
+from hub.chain.opening import checked_address, confirmations_of, folder_of
 from hub.chain.rules import TOKENS
 from hub.chain.tracks import FoundTrack
 from hub.config import Settings
@@ -69,7 +69,8 @@ async def orders_of(client: ChainClient, deployed: Deployment) -> AsyncIterator[
 
 
 async def node_of(client: ChainClient, deployed: Deployment, address: str) -> dict[str, Any]:
-    """A node's stake, conduct and challenge. Raises as `ChainClient.call`."""
+    """A node's stake, conduct and challenge. Raises as `ChainClient.call`; CallerFault `bad_address`."""
+    address = checked_address(address)
     pinning, where = contract("pinning"), deployed.addresses["pinning"]
     facts = await client.call(pinning, where, "node", address)
     found: dict[str, Any] = _plain(facts) | {"node_class": _CLASSES.get(facts["node_class"], "?")}

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from digm.errors import CallerFault
+
 if TYPE_CHECKING:
     from hub.config import Settings
 
@@ -28,6 +30,9 @@ def devnet(
     block_seconds: Annotated[
         float, typer.Option(min=0, help="An empty block this often; 0: blocks only for transactions.")
     ] = 0,
+    with_contracts: Annotated[
+        bool, typer.Option("--with-contracts", help="Deploy DIGM's contracts, if they are not there.")
+    ] = False,
     with_anvil: Annotated[bool, typer.Option("--anvil", help="Run Anvil, if it is installed.")] = False,
 ) -> None:
     """Run a chain on this machine alone, for trying things out. Its accounts' keys are known to everybody."""
@@ -38,8 +43,13 @@ def devnet(
     from hub.lifecycle import run_process
 
     settings = load_settings()
-    serve = anvil.serve if with_anvil else server.serve
-    run_process("devnet", settings, partial(serve, settings, block_s=block_seconds))
+    if with_anvil:
+        if with_contracts:
+            raise CallerFault("bad_option", "On Anvil, deploy with digm chain deploy.")
+        run_process("devnet", settings, partial(anvil.serve, settings, block_s=block_seconds))
+        return
+    serve = partial(server.serve, settings, block_s=block_seconds, with_contracts=with_contracts)
+    run_process("devnet", settings, serve)
 
 
 @chain.command("key")
@@ -106,6 +116,28 @@ def deploy(
                 load_rules(rules or ("devnet" if is_devnet else "l2")),
                 lambda part, address: print(f"{part:10}{address}", flush=True),
             )
+
+    _run(work)
+
+
+@chain.command("fund")
+def fund(
+    address: Annotated[
+        str, typer.Argument(metavar="[ADDRESS]", help="Whose account; none: the key's here.")
+    ] = "",
+) -> None:
+    """On the devnet: give an account coins for gas, and 100,000 of each token."""
+
+    async def work(settings: "Settings") -> None:
+        from hub.chain import keystore, opening
+        from hub.chain.devnet.demo import give
+
+        folder = opening.folder_of(settings)
+        whose = address or keystore.address_of(folder / keystore.FILE_NAME)
+        if whose is None:
+            raise CallerFault("no_key", "There is no key here: digm chain key makes one, or name an address.")
+        async with opening.open_deployed(settings, with_key=False) as (client, deployed):
+            await give(client.rpc, deployed, folder, opening.checked_address(whose))
 
     _run(work)
 

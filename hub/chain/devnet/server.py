@@ -36,10 +36,13 @@ _CODES = {"unknown_method": NO_METHOD, "bad_parameter": BAD_PARAMETER, "reverted
 Answer = Callable[[str, Sequence[Any]], Any]
 
 
-async def serve(settings: Settings, stop: asyncio.Event, block_s: float = 0) -> None:
+async def serve(
+    settings: Settings, stop: asyncio.Event, block_s: float = 0, with_contracts: bool = False
+) -> None:
     """Run the devnet until `stop` is set.
 
     Args:
+        with_contracts: DIGM's are deployed, if they are not.
         block_s: an empty block this often, so that epochs go by; 0: blocks only for transactions.
     Raises:
         CallerFault: `port_in_use`, `cannot_listen`, and what the store refuses. Unavailable: as the store.
@@ -59,6 +62,11 @@ async def serve(settings: Settings, stop: asyncio.Event, block_s: float = 0) -> 
             async with health_server(local, settings.chain_port, _ready, routes) as port:
                 log.info("devnet_started", port=port, in_s=round(time.monotonic() - began, 2))
                 async with _mining(lambda: in_thread(answer, "evm_mine", []), block_s):
+                    if with_contracts:
+                        from hub.chain.devnet.demo import put_contracts
+
+                        deployed = await put_contracts(f"http://{LOOPBACK}:{port}", settings.data / FOLDER)
+                        log.info("contracts_there", **deployed.addresses)
                     await stop.wait()
         finally:
             await in_thread(store.close)

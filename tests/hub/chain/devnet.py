@@ -24,8 +24,11 @@ class DevnetProcess:
         engine: py-evm or anvil.
     """
 
-    def __init__(self, data: Path, log: str = "devnet.log", engine: str = "py-evm") -> None:
-        self.data, self._log, self._engine = data, data / log, engine
+    def __init__(
+        self, data: Path, log: str = "devnet.log", engine: str = "py-evm", with_contracts: bool = False
+    ) -> None:
+        self.data, self._log = data, data / log
+        self._options = [*_OPTIONS[engine], *(["--with-contracts"] if with_contracts else [])]
         self.port = free_port() if engine == "anvil" else 0  # which does not say what it chose
         self.start()
 
@@ -35,7 +38,7 @@ class DevnetProcess:
 
     def start(self) -> None:
         environment = {**os.environ, "DIGM_DATA": str(self.data), "DIGM_CHAIN_PORT": str(self.port)}
-        command = [sys.executable, "-m", "hub.cli", "chain", "devnet", *_OPTIONS[self._engine]]
+        command = [sys.executable, "-m", "hub.cli", "chain", "devnet", *self._options]
         self._log.write_text("")
         with self._log.open("w") as log:
             self._process = subprocess.Popen(command, env=environment, stderr=log)

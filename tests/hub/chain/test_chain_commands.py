@@ -200,6 +200,8 @@ def test_what_is_wrong_is_one_sentence(artist: Artist, tmp_path: Path) -> None:
     stranger.run("publish", stranger.track.root, refusal="digm chain key makes one")
     artist.run("publish", "12", refusal="is not a track root")
     artist.run("publish", "ab" * 32, refusal="is not here")
+    artist.run("audits", "0x12", refusal="is no address")
+    artist.run("fund", "nobody", refusal="is no address")
     artist.run("stake", "1e3", refusal="is no amount")
     artist.run("stake", "10", "--token", "gold", refusal="digm, xfg, heat")
     artist.run("publish", artist.track.root, refusal="does not open", **{SETTING: "something else"})

@@ -1,25 +1,32 @@
 """The devnet as a process: kill -9, pages of other sites, and garbage."""
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
+from structlog.testing import capture_logs
+from typer.testing import CliRunner
 
+from hub.chain.deployment import FILE_NAME, contract, load_deployment
+from hub.chain.devnet.accounts import demo_accounts
+from hub.cli.chain import chain
 from tests.hub.chain.counter import BYTECODE, counter
 from tests.hub.chain.devnet import DevnetProcess
 
 COUNTER = counter()
+DEPLOYER = demo_accounts()[0].address.lower()
 
 
 @pytest.fixture(scope="module")
 def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevnetProcess]:
-    process = DevnetProcess(tmp_path_factory.mktemp("devnet"))
+    process = DevnetProcess(tmp_path_factory.mktemp("devnet"), with_contracts=True)
     yield process
     process.kill()
 
 
 def test_what_was_acknowledged_is_there_after_kill_9_and_nothing_twice(devnet: DevnetProcess) -> None:
-    alice = devnet.ask("eth_accounts")["result"][0]
+    alice = devnet.ask("eth_accounts")["result"][1]  # the contracts' deployer, just now, is 0
     deployed = devnet.ask("eth_sendTransaction", {"from": alice, "data": "0x" + BYTECODE.hex()})["result"]
     address = devnet.ask("eth_getTransactionReceipt", deployed)["result"]["contractAddress"]
     add = "0x" + COUNTER.call_data("add", [1]).hex()
@@ -33,7 +40,39 @@ def test_what_was_acknowledged_is_there_after_kill_9_and_nothing_twice(devnet: D
     for sent in acknowledged:
         assert devnet.ask("eth_getTransactionReceipt", sent)["result"]["status"] == "0x1"
     assert int(devnet.ask("eth_call", {"to": address, "data": total}, "latest")["result"], 16) == 3
-    assert devnet.ask("eth_blockNumber")["result"] == "0x4"
+
+
+def test_the_contracts_are_deployed_once_although_it_was_killed_while_it_did_so(devnet: DevnetProcess) -> None:
+    deployment = devnet.data / "chain" / FILE_NAME
+    deadline = time.monotonic() + 60
+    while not deployment.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    addresses = load_deployment(deployment).addresses
+    for address in addresses.values():
+        assert len(devnet.ask("eth_getCode", address, "latest")["result"]) > 1_000
+    blocks = range(int(devnet.ask("eth_blockNumber")["result"], 16) + 1)
+    made = [
+        receipt["contractAddress"]
+        for number in blocks
+        for receipt in devnet.ask("eth_getBlockReceipts", hex(number))["result"]
+        if receipt["contractAddress"] and receipt["from"] == DEPLOYER
+    ]
+    assert sorted(made) == sorted(address.lower() for address in addresses.values())
+
+
+def test_an_account_is_given_coins_and_tokens(devnet: DevnetProcess) -> None:
+    poor = "0x00000000000000000000000000000000000000AA"
+    with pytest.MonkeyPatch.context() as patch, capture_logs():
+        patch.setattr("hub.logs.configure_logs", lambda *_: None)
+        patch.setenv("DIGM_DATA", str(devnet.data))
+        patch.setenv("DIGM_CHAIN_PORT", str(devnet.port))
+        result = CliRunner().invoke(chain, ["fund", poor])
+    assert result.exit_code == 0, result.exception
+    assert int(devnet.ask("eth_getBalance", poor, "latest")["result"], 16) == 100 * 10**18
+    token = load_deployment(devnet.data / "chain" / FILE_NAME).addresses["digm"]
+    asked = {"to": token, "data": "0x" + contract("digm").call_data("balanceOf", [poor]).hex()}
+    assert int(devnet.ask("eth_call", asked, "latest")["result"], 16) == 100_000 * 10**18
 
 
 @pytest.mark.parametrize(
