@@ -27,6 +27,7 @@ GAS_MARGIN = (5, 4)
 # Nodes let a transaction take another one's place from a tenth more on.
 DEARER = (9, 8)
 LEAST_TIP_WEI = 10**6
+LOOKS = 2
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Patience:
     Attributes:
         confirmations: how many blocks, its own among them, make a transaction count.
         dearer_after_s: so long unheard of, it is sent again with a higher fee.
+        outage_s: so long no server may answer while it is waited.
         highest_fee_wei: the most that a unit of gas may cost.
     """
 
@@ -43,6 +45,7 @@ class Patience:
     poll_s: float = 1.0
     dearer_after_s: float = 60.0
     give_up_after_s: float = 1_800.0
+    outage_s: float = 120.0
     highest_fee_wei: int = 1_000 * 10**9
 
 
@@ -59,6 +62,16 @@ class Wish:
     to: str | None
     data: bytes = b""
     value_wei: int = 0
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What the chain says of a wish. `is_nonce_gone`: so deep in the chain that it counts."""
+
+    receipt: Receipt | None
+    is_good: bool
+    is_deep: bool
+    is_nonce_gone: bool
 
 
 class Sender:
@@ -80,7 +93,7 @@ class Sender:
         """See to it that the wish is in the chain.
 
         Raises:
-            CallerFault: `reverted` (with `data`): before it was sent, or in its block; `no_funds`,
+            CallerFault: `reverted`: before it was sent (with `data`), or in its block; `no_funds`,
                 `too_expensive`. Unavailable: `not_mined`: nobody took it within `give_up_after_s`; it is kept,
                 and gone on with when it is begun again; as `Rpc.ask`.
         """
@@ -177,26 +190,30 @@ class Sender:
 
     async def _settled(self, wish: Wish, deadline: float) -> Receipt | None:
         """The receipt when it is deep enough; None: another transaction has the nonce."""
-        signed_at, looks_without = self._now(), 0
+        signed_at, looks_without, heard_at = self._now(), 0, self._now()
         await self._broadcast()
         while True:
             attempts = self._outbox.attempts(wish.purpose)
-            found = await self._receipt(attempts)
-            if found is not None:
-                if await self._is_deep(found[0]):
-                    return self._checked(wish, *found)
-            elif await self._count("latest") > attempts[0].nonce:
-                # Taken. By one of these, and the servers differ just now? Look again before it is given up.
-                looks_without += 1
-                if looks_without > 2:
-                    self._outbox.void(attempts)
-                    return None
-            elif self._now() - signed_at > self.patience.dearer_after_s:
-                await self._sign_dearer(wish.purpose)
-                await self._broadcast()
-                signed_at = self._now()
-            else:
-                await self._broadcast()
+            try:
+                look = await self._look(attempts)
+                heard_at = self._now()
+                if look.receipt is not None:
+                    if look.is_deep:
+                        return self._checked(wish, look.receipt, look.is_good)
+                elif look.is_nonce_gone:
+                    # By one of these, and the servers differ just now? Look again before it is given up.
+                    looks_without += 1
+                    if looks_without > LOOKS:
+                        self._outbox.void(attempts)
+                        return None
+                else:
+                    if self._now() - signed_at > self.patience.dearer_after_s:
+                        await self._sign_dearer(wish.purpose)
+                        signed_at = self._now()
+                    await self._broadcast()
+            except Unavailable:  # servers come back; what was sent is not lost
+                if self._now() - heard_at > self.patience.outage_s:
+                    raise
             if self._now() > deadline:
                 raise Unavailable(
                     "not_mined",
@@ -204,28 +221,31 @@ class Sender:
                 )
             await self._sleep(self.patience.poll_s)
 
-    async def _receipt(self, attempts: list[Attempt]) -> tuple[Receipt, bool] | None:
-        said = await self._rpc.ask_together([("eth_getTransactionReceipt", [one.hash]) for one in attempts])
-        for one, answer in zip(attempts, said, strict=True):
+    async def _look(self, attempts: list[Attempt]) -> "_Look":
+        head = words.number(await self._rpc.ask("eth_blockNumber"), "the newest block")
+        deepest = max(0, head - self.patience.confirmations + 1)
+        # Of one server: of two, one may know the count and not yet the receipt.
+        *receipts, count = await self._rpc.ask_together(
+            [
+                *(("eth_getTransactionReceipt", [one.hash]) for one in attempts),
+                ("eth_getTransactionCount", [self.address, hex(deepest)]),
+            ]
+        )
+        is_nonce_gone = words.number(count, "a count of transactions") > attempts[0].nonce
+        for one, answer in zip(attempts, receipts, strict=True):
             if answer is None:
                 continue
             receipt, is_good = words.receipt_of(answer)
             if receipt.transaction_hash != one.hash:
                 raise words.lie("a receipt is another transaction's")
-            return receipt, is_good
-        return None
-
-    async def _is_deep(self, receipt: Receipt) -> bool:
-        head = words.number(await self._rpc.ask("eth_blockNumber"), "the newest block")
-        return head - receipt.block + 1 >= self.patience.confirmations
+            return _Look(receipt, is_good, receipt.block <= deepest, is_nonce_gone)
+        return _Look(None, False, False, is_nonce_gone)
 
     def _checked(self, wish: Wish, receipt: Receipt, is_good: bool) -> Receipt:
         if is_good:
             return receipt
         self._outbox.forget(wish.purpose)  # it is done, and did nothing: it may be begun anew
-        raise CallerFault(
-            "reverted", f"The transaction {receipt.transaction_hash} failed in its block.", data=b""
-        )
+        raise CallerFault("reverted", f"The transaction {receipt.transaction_hash} failed in its block.")
 
     async def _broadcast(self) -> None:
         """Send what is not in a block, lowest nonce first: a gap would hold up all that follow."""

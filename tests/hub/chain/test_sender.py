@@ -148,6 +148,52 @@ async def test_a_refusal_has_the_contracts_reason_and_costs_nothing(house: House
     assert await total(client, address) == 100
 
 
+async def test_one_that_fails_in_its_block_is_said_so_and_may_be_begun_anew(house: House) -> None:
+    address, proxy = await house.deploy_counter(), await house.proxy()
+    proxy.before = lambda method, _: hex(100_000) if method == "eth_estimateGas" else None  # it would not fail
+    client = await house.client(proxy.url)
+    with pytest.raises(CallerFault, match="failed in its block") as caught:
+        await client.transact("add", COUNTER, address, "add", 101)
+    assert caught.value.code == "reverted"
+    await client.transact("add", COUNTER, address, "add", 100)
+    assert await total(client, address) == 100
+
+
+async def test_servers_that_are_away_while_it_is_waited_do_not_end_the_wait(house: House) -> None:
+    address, proxy = await house.deploy_counter(), await house.proxy()
+    lost = 0
+
+    def lose(method: str, _: list[Any]) -> Any:
+        nonlocal lost
+        if method != "eth_getTransactionReceipt" or lost == 3:
+            return None
+        lost += 1
+        return LOSE
+
+    proxy.before = lose
+    client = await house.client(proxy.url)
+    await client.transact("add", COUNTER, address, "add", 5)
+    assert lost == 3 and await total(client, address) == 5
+
+
+async def test_what_is_done_more_than_once_on_purpose_has_a_new_purpose_only_when_it_was_done(
+    house: House,
+) -> None:
+    address = await house.deploy_counter()
+    client = await house.client()
+    first = client.sender.purpose("add 1")
+    proxy = await house.proxy()
+    proxy.before = lambda method, _: LOSE if method == "eth_sendRawTransaction" else None
+    with pytest.raises(Unavailable):
+        await (await house.client(proxy.url)).transact(first, COUNTER, address, "add", 1)
+    assert client.sender.purpose("add 1") == first
+    await client.transact(client.sender.purpose("add 1"), COUNTER, address, "add", 1)
+    second = client.sender.purpose("add 1")
+    assert second != first
+    await client.transact(second, COUNTER, address, "add", 1)
+    assert await total(client, address) == 2
+
+
 async def test_no_money_too_high_fees_no_contract_and_no_key_have_names(house: House) -> None:
     address = await house.deploy_counter()
     miser = await house.client(patience=replace(QUICK, highest_fee_wei=1_000))
