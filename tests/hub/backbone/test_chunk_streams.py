@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bench.backbone_peer import CHUNK_BYTES, ROOT, Track, chunk_of
+from digm.backbone_messages import PEER
 from digm.bitfield import Bitfield
 from digm.errors import Unavailable
 from hub.backbone.backbone import Backbone
@@ -19,10 +20,24 @@ COUNT = 6
 class Pair:
     """Who gives a track of six chunks, who asks for them, and how many streams that took."""
 
-    def __init__(self, giver: Backbone, asker: Backbone, track: Track) -> None:
-        self.giver, self.asker, self.track = giver, asker, track
-        self.chunks: Any = asker._host.chunks if asker._host else None
+    def __init__(self) -> None:
+        self.track = Track(COUNT)
+        self.is_reading, self.may_read = asyncio.Event(), asyncio.Event()
+        self.may_read.set()
         self.opened = 0
+
+    async def find(self, root: bytes) -> Track | None:
+        return self.track if root == ROOT else None
+
+    async def read(self, name: str) -> bytes:
+        self.is_reading.set()
+        await self.may_read.wait()
+        return self.track.chunks[name]
+
+    async def meet(self, giver: Backbone, asker: Backbone) -> None:
+        self.giver, self.asker = giver, asker
+        self.chunks: Any = asker._host.chunks if asker._host else None
+        await asker.connect(giver.multiaddrs[0])
         open_stream = self.chunks._open_stream
 
         async def counted(peer: str) -> Any:
@@ -34,6 +49,11 @@ class Pair:
     async def fetch(self, chunk: int, size: int = CHUNK_BYTES, **options: Any) -> bytes:
         return await self.asker.fetch_chunk(self.giver.peer_id, ROOT, 0, chunk, size, **options)
 
+    def served(self) -> int:
+        """Streams of chunks that the giver has open."""
+        (connection,) = self.giver._host.network.get_connections() if self.giver._host else ()
+        return [stream.protocol_id for stream in connection.get_streams()].count(PEER.name)
+
     def kept(self) -> list[Any]:
         """Streams of the asker that wait for the next chunk."""
         return [stream for kept in self.chunks._kept.values() for stream in kept]
@@ -41,17 +61,10 @@ class Pair:
 
 @asynccontextmanager
 async def pair() -> AsyncIterator[Pair]:
-    track = Track(COUNT)
-
-    async def find(root: bytes) -> Track | None:
-        return track if root == ROOT else None
-
-    async def read(name: str) -> bytes:
-        return track.chunks[name]
-
-    async with backbone(before=lambda node: node.share(find, read)) as giver, backbone() as asker:
-        await asker.connect(giver.multiaddrs[0])
-        yield Pair(giver, asker, track)
+    nodes = Pair()
+    async with backbone(before=lambda one: one.share(nodes.find, nodes.read)) as giver, backbone() as asker:
+        await nodes.meet(giver, asker)
+        yield nodes
 
 
 async def test_a_track_comes_over_one_stream_chunk_after_chunk() -> None:
@@ -71,11 +84,8 @@ async def test_chunks_that_are_asked_for_at_once_take_a_stream_each_and_the_next
 async def test_a_stream_that_nobody_uses_is_ended_on_both_sides() -> None:
     async with pair() as nodes:
         await nodes.fetch(0)
-        (connection,) = nodes.giver._host.network.get_connections()  # type: ignore[union-attr]
-        held = {stream.protocol_id for stream in connection.get_streams()}
-        assert len(nodes.kept()) == 1 and "/digm/peer/1.0.0" in held
-        await until(lambda: not nodes.kept())
-        await until(lambda: "/digm/peer/1.0.0" not in {one.protocol_id for one in connection.get_streams()})
+        assert len(nodes.kept()) == nodes.served() == 1
+        await until(lambda: not nodes.kept() and not nodes.served())
         assert await nodes.fetch(1) == chunk_of(1)
 
 
@@ -90,10 +100,12 @@ async def test_a_kept_stream_that_broke_is_replaced() -> None:
 
 async def test_a_fetch_that_was_cancelled_leaves_nothing_to_the_next() -> None:
     async with pair() as nodes:
-        began = asyncio.Event()
-        fetch = asyncio.create_task(nodes.fetch(0, on_progress=lambda _: began.set()))
-        await began.wait()
+        nodes.may_read.clear()
+        fetch = asyncio.create_task(nodes.fetch(0))
+        await nodes.is_reading.wait()
         fetch.cancel()
+        await until(lambda: not nodes.served())
+        nodes.may_read.set()
         for number in (1, 2, 0):
             assert await nodes.fetch(number) == chunk_of(number)
 

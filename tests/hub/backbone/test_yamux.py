@@ -254,6 +254,7 @@ def test_what_came_before_the_end_can_be_read_after_it() -> None:
             await send_and_end(stream, b"last words")
             await trio.testing.wait_all_tasks_blocked()
             await left.close()
+            await right.event_closed.wait()
             assert await read_all(accepted) == b"last words"
             with pytest.raises(MuxedStreamClosed):
                 await stream.write(b"more")
@@ -347,14 +348,16 @@ def test_streams_beyond_the_bound_are_reset_and_the_others_live() -> None:
 
     async def run() -> None:
         async with raw_peer() as (peer, muxer):
-            for number in range(most + 10):
+            for number in range(most):
+                await peer.send_all(HEADER.pack(0, WINDOW, SYN, 2 * number + 1, 0))
+            first, *_ = [await muxer.accept_stream() for _ in range(most)]
+            for number in range(most, most + 10):
                 await peer.send_all(HEADER.pack(0, WINDOW, SYN, 2 * number + 1, 0))
             await trio.testing.wait_all_tasks_blocked()
             answers = bytes(await peer.receive_some(100_000))
             flags = [HEADER.unpack_from(answers, at)[2] for at in range(0, len(answers), HEADER.size)]
             assert flags == [ACK] * most + [RST] * 10
             await peer.send_all(HEADER.pack(0, DATA, FIN, 1, 2) + b"hi")
-            first = await muxer.accept_stream()
             assert await read_all(first) == b"hi"
 
     within_patience(run)
