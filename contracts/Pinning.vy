@@ -86,13 +86,14 @@ struct Node:
     leaving_at: uint256
     pinned_bytes: uint256
 
-# One word in storage, 48 bits each.
+# One word in storage: last_round and points, 40 bits each; the others, 44 each.
 struct Conduct:
     last_round: uint256
     points: uint256
     proven_s: uint256
     proven_at: uint256
     jailed_until: uint256
+    free_since: uint256
 
 # terms: ends_at, 48 bits | replicas, 8 | taken, 8 | is_cancelled, 8 | created_at, 48 | billed bytes, 64.
 struct Order:
@@ -792,7 +793,8 @@ def prove(
     conduct.points += missed * rules.miss_points
     conduct.points -= min(conduct.points, rules.pass_points)
     conduct.last_round = round.number
-    conduct.proven_s += round.opened_at - round.previous_at
+    # Time in jail is not paid for, though the round after it spans some of it.
+    conduct.proven_s += round.opened_at - max(round.previous_at, conduct.free_since)
     conduct.proven_at = round.opened_at
     self._save_conduct(who, conduct)
     log AuditPassed(
@@ -844,6 +846,7 @@ def unjail():
     if self.nodes[msg.sender].stake > 0 or self.nodes[msg.sender].pinned_bytes > 0:
         self._check_stake(msg.sender)
     conduct.jailed_until = 0
+    conduct.free_since = block.timestamp
     conduct.last_round = self._round().number
     self._save_conduct(msg.sender, conduct)
     log Unjailed(node=msg.sender)
@@ -1181,11 +1184,12 @@ def _terms_word(terms: Terms) -> uint256:
 def _conduct(who: address) -> Conduct:
     word: uint256 = self.conducts[who]
     return Conduct(
-        last_round=word & (2**48 - 1),
-        points=(word >> 48) & (2**48 - 1),
-        proven_s=(word >> 96) & (2**48 - 1),
-        proven_at=(word >> 144) & (2**48 - 1),
-        jailed_until=word >> 192,
+        last_round=word & (2**40 - 1),
+        points=(word >> 40) & (2**40 - 1),
+        proven_s=(word >> 80) & (2**44 - 1),
+        proven_at=(word >> 124) & (2**44 - 1),
+        jailed_until=(word >> 168) & (2**44 - 1),
+        free_since=word >> 212,
     )
 
 
@@ -1193,10 +1197,11 @@ def _conduct(who: address) -> Conduct:
 def _save_conduct(who: address, conduct: Conduct):
     self.conducts[who] = (
         conduct.last_round
-        | (conduct.points << 48)
-        | (conduct.proven_s << 96)
-        | (conduct.proven_at << 144)
-        | (conduct.jailed_until << 192)
+        | (conduct.points << 40)
+        | (conduct.proven_s << 80)
+        | (conduct.proven_at << 124)
+        | (conduct.jailed_until << 168)
+        | (conduct.free_since << 212)
     )
 
 

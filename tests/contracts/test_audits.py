@@ -310,6 +310,21 @@ def test_a_jailed_node_is_not_audited_and_nothing_is_missed_meanwhile(one, refus
     one.rounds(1, [good, bad])
 
 
+def test_time_in_jail_is_not_paid_for_by_the_first_round_after_it(one):
+    good, bad = one.nodes[:2]
+    one.rounds(1, [good, bad])
+    earned = one.pinning.ask("earned", one.order_id, bad)
+    one.rounds(MISSES_IN_A_ROW, [good])
+    one.pinning.send(one.stranger, "slash", bad)
+    one.machine.mine(1, 500)
+    one.pinning.send(bad, "unjail")
+    free_since = one.machine.now
+    one.rounds(1, [good, bad])
+    rate = one.pinning.ask("order", one.order_id)["rate"]
+    more = one.pinning.ask("earned", one.order_id, bad) - earned
+    assert more == (one.clock()["opened_at"] - free_since) * rate
+
+
 def test_who_is_slashed_below_the_minimum_tops_up_before_it_comes_back(house, refused):
     house.track = house.publish(track_named("one"))
     order = house.order(house.track, 1, 50_000)
