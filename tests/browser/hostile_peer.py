@@ -5,6 +5,7 @@ They speak the protocol from its messages alone, without the session that would 
 
 import asyncio
 import contextlib
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Collection
@@ -34,10 +35,13 @@ class HostilePeer:
     Args:
         lacks: chunks that it does not claim to hold.
     Attributes:
+        bytes_per_s: how fast it gives.
         asked: chunks that somebody asked for, in order.
         wrong: chunks of which wrong bytes went out.
         left: set when a page closed its channel with us.
     """
+
+    bytes_per_s = math.inf
 
     def __init__(self, stack: Stack, track_root: str, lacks: Collection[int] = ()) -> None:
         self._key = Ed25519PrivateKey.generate()
@@ -57,6 +61,7 @@ class HostilePeer:
         )
         self._client = SignallingClient(self.peer_id, random=random.random)
         self._connections: dict[str, RTCPeerConnection] = {}
+        self._cancelled: set[int] = set()
         self._jobs: set[asyncio.Task[None]] = set()
 
     # -- what makes it hostile
@@ -72,8 +77,9 @@ class HostilePeer:
         """Send what was asked for, of these bytes."""
         at = request.first_frame * FRAME_BYTES
         end = min(at + request.frame_count * FRAME_BYTES, len(chunk))
-        while at < end and channel.readyState == "open":
+        while at < end and channel.readyState == "open" and request.request_id not in self._cancelled:
             piece = chunk[at : min(end, at + PIECE_BYTES)]
+            await asyncio.sleep(len(piece) / self.bytes_per_s)
             await self.say(channel, wire.Data(request.request_id, at, piece))
             at += len(piece)
 
@@ -153,6 +159,8 @@ class HostilePeer:
         if isinstance(message, wire.Request):
             self.asked.append(message.chunk)
             self.spawn(lambda: self.answer(channel, message))
+        elif isinstance(message, wire.Cancel):
+            self._cancelled.add(message.request_id)
 
     def spawn(self, work: Callable[[], object]) -> None:
         """Do something beside all the rest, until the end."""
@@ -162,24 +170,30 @@ class HostilePeer:
 
 
 class Corrupting(HostilePeer):
-    """Gives a part of the chunks with one byte changed; the rest as they are.
+    """Gives a part of the chunks with one byte changed; the rest as they are. One after the other, from home.
 
     Args:
         share: of the chunks, spread evenly; the fifth is the first of them.
     """
 
+    bytes_per_s = 2_000_000.0
+
     def __init__(self, stack: Stack, track_root: str, share: float) -> None:
         super().__init__(stack, track_root)
         spread = [(7 * chunk + 2) % 10 for chunk in range(len(self._chunks))]
         self.corrupted = {chunk for chunk, place in enumerate(spread) if place < 10 * share}
+        self._uplink = asyncio.Lock()
 
     async def answer(self, channel: RTCDataChannel, request: wire.Request) -> None:
-        chunk = self._chunks[request.chunk]
-        if request.chunk in self.corrupted:
-            at = request.first_frame * FRAME_BYTES + 20_000
-            chunk = chunk[:at] + bytes([chunk[at] ^ 0x40]) + chunk[at + 1 :]
-            self.wrong.add(request.chunk)
-        await self.give(channel, request, chunk)
+        async with self._uplink:
+            if channel.readyState != "open" or request.request_id in self._cancelled:
+                return
+            chunk = self._chunks[request.chunk]
+            if request.chunk in self.corrupted:
+                at = request.first_frame * FRAME_BYTES + 20_000
+                chunk = chunk[:at] + bytes([chunk[at] ^ 0x40]) + chunk[at + 1 :]
+                self.wrong.add(request.chunk)
+            await self.give(channel, request, chunk)
 
 
 class Boasting(HostilePeer):
