@@ -1,6 +1,6 @@
 """One node for bench/backbone.py: our backbone, or plain TCP as its measure. Lines of JSON in and out.
 
-python -m bench.backbone_peer digm|tcp
+python -m bench.backbone_peer digm|digm-quic|tcp
 """
 
 import asyncio
@@ -58,8 +58,11 @@ class Track:
 class Digm:
     """Our own node."""
 
+    listen = BackboneSettings.listen
+
     def __init__(self) -> None:
-        self.backbone = Backbone(NodeIdentity(secrets.token_bytes(32)), BackboneSettings())
+        settings = BackboneSettings(listen=self.listen)
+        self.backbone = Backbone(NodeIdentity(secrets.token_bytes(32)), settings)
         self.backbone.on_gossip = self.judge
         self.backbone.share(self._track, self._read)
         self.heard_at: list[tuple[str, int, int]] = []
@@ -128,6 +131,12 @@ class Digm:
         return now_us() - began
 
 
+class DigmQuic(Digm):
+    """The same over QUIC."""
+
+    listen = ("/ip4/127.0.0.1/udp/0/quic-v1",)
+
+
 class Tcp:
     """The measure: the same chunks over a socket, four asked for at once, hashed when they are there."""
 
@@ -167,7 +176,7 @@ def _check(chunk: bytes, name: str) -> None:
 
 async def main() -> None:
     configure_logs("bench")
-    peer: Any = {"digm": Digm, "tcp": Tcp}[sys.argv[1]]()
+    peer: Any = {"digm": Digm, "digm-quic": DigmQuic, "tcp": Tcp}[sys.argv[1]]()
     say(await peer.start())
     lines = asyncio.StreamReader(limit=1 << 20)
     await asyncio.get_running_loop().connect_read_pipe(

@@ -100,7 +100,7 @@ class Neighbours:
         hub = [
             f"{address.replace('/0.0.0.0/', '/127.0.0.1/')}/p2p/{NodeIdentity.load(settings.data).peer_id}"
             for address in self._listen
-            if "/tcp/0" not in address
+            if "/tcp/0" not in address and "/udp/" not in address  # nodes speak TCP, however they are set
         ]
         environment = {
             **_HURRIED,

@@ -34,7 +34,7 @@ from hub.backbone.host import BackboneHost, Served
 from hub.backbone.identity import NodeIdentity
 from hub.backbone.model import PeerAddress, PeerInfo
 from hub.backbone.settings import BackboneSettings, with_port
-from hub.backbone.streams import FrameStream
+from hub.backbone.streams import FrameStream, fault_or_gone
 from hub.backbone.trio_thread import TrioThread
 
 log = structlog.get_logger()
@@ -319,7 +319,10 @@ class Backbone:
 
             await host.run(is_ready)
 
-        await thread.start(main, self._settings.start_timeout_s)
+        try:
+            await thread.start(main, self._settings.start_timeout_s)
+        except BaseExceptionGroup as group:
+            raise fault_or_gone(group) or group from group
 
     def _register(self, host: BackboneHost, protocol: str) -> None:
         _, most_bytes, timeout_s, parallel = self._served[protocol]

@@ -11,7 +11,7 @@ from typing import Any
 import libp2p.pubsub.pubsub as pubsub_module
 import structlog
 import trio
-from libp2p.abc import INetStream
+from libp2p.abc import IMuxedConn, INetStream
 from libp2p.custom_types import TProtocol
 from libp2p.kad_dht.kad_dht import KadDHT
 from libp2p.network.connection.raw_connection import RawConnection
@@ -165,6 +165,11 @@ class Admission:
         with trio.move_on_after(self._settings.handshake_timeout_s) as scope:
             self._handshakes[number] = scope
             try:
+                if isinstance(
+                    connection, IMuxedConn
+                ):  # QUIC: it has shown whose it is (hub.backbone.quic.door)
+                    await self._network.add_conn(connection, direction="inbound")
+                    return connection
                 return await self._network.upgrade_inbound_raw_conn(RawConnection(connection, False), maddr)
             finally:
                 self._handshakes.pop(number, None)

@@ -1,6 +1,7 @@
 """The libp2p host of one node (trio side): built hardened, run until cancelled; hub.backbone.backbone calls it.
 
-TCP and WebSocket, noise only, yamux only; Kademlia as a server; GossipSub on one topic.
+TCP and WebSocket, noise only, yamux only; QUIC where it is listened on. Kademlia as a server; GossipSub on
+one topic.
 """
 
 import logging
@@ -52,6 +53,8 @@ from hub.backbone.hardening import (
 from hub.backbone.model import PeerAddress, PeerInfo
 from hub.backbone.noise import NoiseTransport
 from hub.backbone.providers import find_providers, provide
+from hub.backbone.quic.addresses import is_quic
+from hub.backbone.quic.transport import add_quic
 from hub.backbone.sender_records import remember_records
 from hub.backbone.settings import BackboneSettings
 from hub.backbone.streams import FrameStream, peer_of, reset
@@ -97,7 +100,7 @@ class BackboneHost:
             key_pair=key_pair,
             sec_opt={TProtocol(NOISE): noise},
             muxer_opt={TProtocol(YAMUX): Yamux},
-            listen_addrs=[Multiaddr(address) for address in settings.listen],
+            listen_addrs=[Multiaddr(address) for address in settings.listen if not is_quic(address)],
             announce_addrs=[Multiaddr(address) for address in told_addresses(settings)] or None,
             negotiate_timeout=int(settings.negotiate_timeout_s),
             connection_config=_connections(settings),
@@ -105,6 +108,8 @@ class BackboneHost:
             disable_identify_address_discovery=True,
         )
         self.network: Any = self.host.get_network()
+        if any(map(is_quic, settings.listen)):
+            add_quic(self.network, key_pair.private_key, settings)
         lengthen_queues(QUEUED_RPCS)
         remember_records()
         self.router = _gossip()
@@ -147,8 +152,6 @@ class BackboneHost:
                 await stack.enter_async_context(background_trio_service(service))
             guard_tasks(self.pubsub, tasks, MOST_TASKS)
             stack.push_async_callback(self._hang_up)
-            for service in (self.network, self.pubsub, self.router, self.dht):
-                tasks.start_soon(_watch, service)
             await self.pubsub.wait_until_ready()
             subscription = await self.pubsub.subscribe(TOPIC)
             for address in self._settings.listen:
@@ -156,6 +159,13 @@ class BackboneHost:
                     raise Unavailable(
                         "address_in_use", f"The node cannot listen on {address}: taken, or not ours."
                     )
+            for service in (
+                self.network,
+                self.pubsub,
+                self.router,
+                self.dht,
+            ):  # not before: a port that is taken
+                tasks.start_soon(_watch, service)  # ends them, too, and is to be told as what it is
             tasks.start_soon(self._keep_in_touch)
             ready()
             while True:  # what is heard was given to the verdict already

@@ -68,7 +68,7 @@ class KeptPorts:
 
     def _multiaddr(self, address: str) -> str:
         parts = address.split("/")
-        if len(parts) > 4 and parts[3:5] == ["tcp", "0"]:
+        if len(parts) > 4 and parts[3] in ("tcp", "udp") and parts[4] == "0":
             parts[4] = str(self.port(address, parts[2], 0))
         return "/".join(parts)
 

@@ -1,6 +1,6 @@
 """A backbone in a process of its own, for tests: it says who it is on stdout and obeys lines on stdin.
 
-    python -m tests.hub.backbone.node_process DATA [BOOTSTRAP ...]
+    python -m tests.hub.backbone.node_process DATA [--listen=MULTIADDR ...] [BOOTSTRAP ...]
 
 Every line in and out is JSON. It serves `/digm/pin/1.0.0` (gives the request back, reversed; `b"fail"` makes
 its handler raise), the manifests and the chunks of the catalogue in DATA; gossip that begins with `lie` is not
@@ -30,6 +30,7 @@ from hub.storage.catalogue import Catalogue
 from hub.storage.chunk_store import ChunkStore
 
 RESIDENT = 1
+LISTEN = "--listen="
 
 
 async def reversed_answer(_peer: str, request: bytes) -> bytes:
@@ -45,9 +46,14 @@ async def cancelled(manager: Any) -> None:
 
 
 class Node:
-    def __init__(self, data: Path, bootstrap: list[str]) -> None:
+    def __init__(self, data: Path, words: list[str]) -> None:
         self.heard: list[str] = []
-        self.backbone = Backbone(NodeIdentity.load(data), BackboneSettings(bootstrap=tuple(bootstrap)))
+        listen = tuple(word.removeprefix(LISTEN) for word in words if word.startswith(LISTEN))
+        settings = BackboneSettings(
+            bootstrap=tuple(word for word in words if not word.startswith(LISTEN)),
+            listen=listen or BackboneSettings.listen,
+        )
+        self.backbone = Backbone(NodeIdentity.load(data), settings)
         self.backbone.on_gossip = self.judge
         self.backbone.serve(
             PIN.name, reversed_answer, most_bytes=PIN.most_request_bytes, timeout_s=5.0, parallel=32

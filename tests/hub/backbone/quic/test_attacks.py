@@ -1,0 +1,74 @@
+"""Every line of the threats over QUIC, attacked from another process: the node lives on and does not grow."""
+
+import asyncio
+import re
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from digm.backbone_messages import PIN
+from tests.hub.backbone.nodes import ROOT, NodeProcess, backbone, node_process, until
+from tests.hub.backbone.quic.attacker import ATTACKS
+from tests.hub.house import publish_track
+
+LISTEN = "/ip4/127.0.0.1/udp/0/quic-v1"
+PATIENCE_S = 60.0
+# As for the attacks over TCP: the allocator's own steps.
+GROWTH_BYTES = 24 * 1024 * 1024
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def victim(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[NodeProcess, str]]:
+    """A node that holds a track; all attacks are on the same one."""
+    data = tmp_path_factory.mktemp("victim")
+    root = publish_track(data).root
+    async with node_process(data, f"--listen={LISTEN}") as node:
+        yield node, root
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("name", ATTACKS)
+async def test_a_node_attacked_over_quic_lives_on_and_answers_an_honest_peer(
+    victim: tuple[NodeProcess, str], name: str
+) -> None:
+    node, root = victim
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.hub.backbone.quic.attacker", name, node.multiaddrs[0], root),
+        cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        await attack(process)
+        before = await node.ask("status")
+        await attack(process)
+        async with backbone(node.multiaddrs[0], listen=(LISTEN,)) as honest:  # the attacker still holds on
+            await until(honest.peers)
+            answer = await honest.request(node.peer_id, PIN.name, b"well?", timeout_s=20.0, most_bytes=99)
+            assert answer == b"?llew"
+        after = await node.ask("status")
+        assert node.is_alive
+        assert after["restarts"] == 0
+        assert after["resident_bytes"] - before["resident_bytes"] < GROWTH_BYTES
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def attack(process: asyncio.subprocess.Process) -> None:
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(b"go\n")
+    async with asyncio.timeout(PATIENCE_S):
+        while line := await process.stdout.readline():
+            if line == b"done\n":
+                return
+    raise AssertionError("the attacker succeeded, or gave up")
+
+
+def test_there_is_an_attack_for_every_line_of_the_threats_over_quic() -> None:
+    text = (ROOT / "docs" / "threats.md").read_text()
+    names = re.findall(r"^\| Q\d+ \|.*\| `(\w+)` \|$", text, re.MULTILINE)
+    assert sorted(names) == sorted(ATTACKS)
