@@ -14,7 +14,7 @@ async def test_the_panel_says_who_gave_what_and_is_reached_and_left_by_keys(
     other = await PlayerPage.open(context)
     await other.visit(stack.url, root)
     await other.play()
-    await other.until_time(10)
+    await other.until_time(3)
     await player_page.visit(stack.url, root)
     await player_page.page.emulate_media(reduced_motion="reduce")
     await player_page.play()
