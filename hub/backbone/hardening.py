@@ -165,9 +165,8 @@ class Admission:
         with trio.move_on_after(self._settings.handshake_timeout_s) as scope:
             self._handshakes[number] = scope
             try:
-                if isinstance(
-                    connection, IMuxedConn
-                ):  # QUIC: it has shown whose it is (hub.backbone.quic.door)
+                # QUIC: it has shown whose it is, see hub.backbone.quic.door.
+                if isinstance(connection, IMuxedConn):
                     await self._network.add_conn(connection, direction="inbound")
                     return connection
                 return await self._network.upgrade_inbound_raw_conn(RawConnection(connection, False), maddr)

@@ -159,13 +159,9 @@ class BackboneHost:
                     raise Unavailable(
                         "address_in_use", f"The node cannot listen on {address}: taken, or not ours."
                     )
-            for service in (
-                self.network,
-                self.pubsub,
-                self.router,
-                self.dht,
-            ):  # not before: a port that is taken
-                tasks.start_soon(_watch, service)  # ends them, too, and is to be told as what it is
+            # Not before: a port that is taken ends them, too, and is to be told as what it is.
+            for service in (self.network, self.pubsub, self.router, self.dht):
+                tasks.start_soon(_watch, service)
             tasks.start_soon(self._keep_in_touch)
             ready()
             while True:  # what is heard was given to the verdict already
