@@ -361,7 +361,7 @@ def _connections(settings: BackboneSettings) -> ConnectionConfig:
 
 
 def _resources() -> ResourceManager:
-    # It only counts, and miscounts handshakes that are cancelled; Admission and BoundedYamux have the bounds.
+    # It only counts, and miscounts handshakes that are cancelled; Admission and Yamux have the bounds.
     # Circuit breaker off: five failures that a stranger causes would shut everybody out for a minute.
     return ResourceManager(
         limits=ResourceLimits(max_connections=UNBOUNDED, max_streams=UNBOUNDED),
