@@ -8,7 +8,7 @@ from typing import Any
 
 from playwright.async_api import Browser, WebSocketRoute
 
-from tests.browser.music import Samples
+from tests.browser.music import Samples, plucked, write_wav
 from tests.browser.player_page import PlayerPage
 from tests.browser.stack import Stack
 
@@ -50,9 +50,10 @@ def ids(state: dict[str, Any]) -> set[str]:
 
 
 async def test_everybody_plays_to_the_end_without_the_hub_and_the_swarm_is_whole_when_it_is_back(
-    own_stack: Stack, music: Music, browser: Browser
+    own_stack: Stack, tmp_path: Path, browser: Browser
 ) -> None:
-    (track,) = own_stack.publish(music["wav"][0])
+    wav = write_wav(tmp_path / "studio.wav", plucked(16, 96_000, 24, 3), 96_000, 24)
+    (track,) = own_stack.publish(wav)
     own_stack.start("hub", "gateway", "artist")
     own_stack.wait_until_ready()
     async with AsyncExitStack() as contexts:
