@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from digm.errors import DigmError
 from digm.manifest import manifest_hash
 from hub.chain.deployment import KINDS, contract
+from hub.chain.keystore import FILE_NAME, create_key
 from hub.chain.opening import open_deployed
 from hub.cli.chain import chain
 from hub.config import Settings
@@ -71,7 +72,9 @@ class Artist:
 def artist(devnet: DevnetProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Artist]:
     """With the contracts deployed, although the first command that deployed them was killed."""
     one = Artist(tmp_path_factory.mktemp("artist"), devnet)
-    address = one.run("key").strip()
+    # Twelve commands open it; with the work that guessers are to have, that takes five seconds.
+    address = create_key(one.data / "chain" / FILE_NAME, PASSPHRASE, work=16)
+    assert one.run("key").strip() == address
     with one.start("deploy") as first:
         assert first.stdout is not None
         line = first.stdout.readline()
@@ -198,6 +201,7 @@ def test_what_is_wrong_is_one_sentence(artist: Artist, tmp_path: Path) -> None:
     (tmp_path / "chain").mkdir()
     shutil.copy(artist.data / "chain" / "deployment.json", tmp_path / "chain")
     stranger.run("publish", stranger.track.root, refusal="digm chain key makes one")
+    assert stranger.run("key").startswith("0x") and stranger.run("key") == stranger.run("key")
     artist.run("publish", "12", refusal="is not a track root")
     artist.run("publish", "ab" * 32, refusal="is not here")
     artist.run("audits", "0x12", refusal="is no address")
