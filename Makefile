@@ -1,5 +1,5 @@
 # make run    starts everything with embedded defaults and ends with a URL where music plays (PORT=, DATA=)
-# make test   runs every test, Chromium included
+# make test   runs every test, Chromium included; ARGS=-n2: two workers, see tests/conftest.py
 # make lint   formatter, linter, types, import contract
 # Each sets up what it needs: Debian packages where it may, .venv, npm packages, the built player.
 
