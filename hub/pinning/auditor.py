@@ -49,6 +49,7 @@ NODES_AT_ONCE = 16
 MOST_SCORES = 10_000  # nodes; who was not audited for longest goes
 _TRACKS_PER_DRAW = 8
 _OUR_TROUBLE = ("backbone_down",)
+_SILENT = (Outcome.TIMED_OUT, Outcome.OFFLINE)
 
 
 @dataclass(frozen=True)
@@ -162,8 +163,10 @@ class Auditor:
 
         async def ask(node: bytes, times: int) -> None:
             async with places:
-                for _ in range(times):
-                    await self.audit(node)
+                for left in reversed(range(times)):
+                    if await self.audit(node) in _SILENT and left:
+                        self._plan[:0] = [(0.0, node)] * left  # in the next turn: the others wait for this one
+                        break
 
         asked = await asyncio.gather(*(ask(*item) for item in Counter(nodes).items()), return_exceptions=True)
         for failed in asked:
