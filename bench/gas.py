@@ -21,7 +21,7 @@ from tests.contracts.house import (
     build_house,
     track_named,
 )
-from tests.contracts.machine import ZERO, Contract, PyEvm
+from tests.contracts.machine import ZERO, Contract, Machine, PyEvm
 
 BUDGETS = {
     "publish": 170_000,
@@ -65,9 +65,9 @@ class LongTrack(Track):
         return super().leaf(0, leaf)
 
 
-def measured() -> Iterator[tuple[str, int]]:
+def measured(machine: Machine | None = None) -> Iterator[tuple[str, int]]:
     """What each call took, one after the other in one story."""
-    house = build_house(PyEvm())
+    house = build_house(machine or PyEvm())
     pinning, registry, artist = house.pinning, house.registry, house.artist
     first, second, heir = house.nodes[:3]
 

@@ -1,5 +1,6 @@
 """One house for each machine and module; what a test does in it is undone behind it."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -39,8 +40,10 @@ def undone(house: House) -> Iterator[House]:
 
 
 @pytest.fixture
-def house(py_evm_house: House) -> Iterator[House]:
-    with undone(py_evm_house) as fresh:
+def house(request: pytest.FixtureRequest) -> Iterator[House]:
+    """On py-evm; on anvil with DIGM_TEST_CHAIN=anvil."""
+    machine = "anvil" if os.environ.get("DIGM_TEST_CHAIN") == "anvil" else "py_evm"
+    with undone(request.getfixturevalue(f"{machine}_house")) as fresh:
         yield fresh
 
 

@@ -93,7 +93,7 @@ class PyEvm:
         kind = MiningChain.configure(
             __name__="TestChain",
             vm_configuration=((BlockNumber(0), PragueVM.configure(consensus_class=NoProofConsensus)),),
-            chain_id=1337,
+            chain_id=31337,  # as anvil's
         )
         parameters = {
             "coinbase": Address(ZERO),
@@ -227,7 +227,8 @@ class Anvil:
         return int(self._ask("eth_getBlockByNumber", ["latest", False])["timestamp"], 16)
 
     def mine(self, blocks: int = 1, seconds: int | None = None) -> None:
-        """Empty blocks, `seconds` later altogether (one each, where it is not said)."""
+        """As `PyEvm.mine`, but time without a block is not to be had here: it takes one."""
+        blocks = max(blocks, 1 if seconds else 0)
         if blocks > 1:
             self._ask("anvil_mine", [hex(blocks - 1), "0x0" if seconds == 0 else "0x1"])
         if blocks > 0:

@@ -116,6 +116,7 @@ def test_the_stake_bounds_what_a_node_can_promise(house, refused):
 
 def test_a_place_is_taken_once_and_only_while_there_is_one(one, refused):
     first, second, third = one.nodes[:3]
+    one.end_epoch()
     with refused("no_such_order"):
         one.accept(first, 99)
     with refused("not_a_node"):
@@ -127,6 +128,7 @@ def test_a_place_is_taken_once_and_only_while_there_is_one(one, refused):
     one.join(third)
     with refused("order_full"):
         one.accept(third, one.order_id)
+    one.end_epoch()
     other = one.order(one.track, 1)
     with refused("already_paid_for_it"):
         one.accept(first, other)  # one disk is not paid twice for the same bytes
