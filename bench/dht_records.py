@@ -3,7 +3,7 @@
 python -m bench.dht_records [--nodes 8] [--keys 20] [--json]
 
 Every node is a process with the real DHT. One of them provides keys, one after the other; counted is the
-processor time of that node, and that of all others together. docs/decisions/0025-what-the-dht-holds.md
+processor time of that node, and that of all others together. docs/decisions/0023-what-the-dht-holds.md
 """
 
 import asyncio
