@@ -36,9 +36,9 @@ CALLS = {
     "purchase": Call(75_000, 100),  # its budget; the contract is still to come
     "pin order": Call(229_000, 132),
     "accept": Call(143_000, 68),
-    "audit proof": Call(91_000, 1_060),  # a leaf of 256 bytes and two paths, of 11 and 8 hashes
+    "audit proof": Call(87_000, 1_060),  # a leaf of 256 bytes and two paths, of 11 and 8 hashes
     "release": Call(82_000, 68),  # settles the copy, however many rounds that is for
-    "seal": Call(80_000, 4),
+    "seal": Call(46_000, 4),
     "slash": Call(91_000, 68),
 }
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -31,12 +32,12 @@ def anvil_house() -> Iterator[House]:
 
 @contextmanager
 def undone(house: House) -> Iterator[House]:
-    snapshot, tracks = house.machine.snapshot(), dict(house.tracks)
+    """A house of the test's own, on the machine that all share."""
+    snapshot = house.machine.snapshot()
     try:
-        yield house
+        yield replace(house, tracks=dict(house.tracks))
     finally:
         house.machine.revert(snapshot)
-        house.tracks = tracks
 
 
 @pytest.fixture
