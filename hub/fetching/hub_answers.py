@@ -1,15 +1,19 @@
-"""What a hub says to a listener over HTTP: who has a track, and the grant that the artist seals for us."""
+"""What a hub says to a listener over HTTP: who has a track, how the nodes stand, and the grant that the artist
+seals for us."""
 
 import asyncio
 import json
+import time
 from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
 
 from digm.errors import PeerFault, Unavailable
+from digm.fresh_index import MAX_INDEX_BYTES, FreshIndex, parse_fresh_index
 from digm.grants import MAX_GRANT_BYTES, SealedGrant
 from digm.json_reader import JsonReader
+from hub.signatures import verify
 
 MAX_ANSWER_BYTES = 2 * MAX_GRANT_BYTES + 65_536
 ANSWER_WITHIN_S = 20.0  # all of it: a byte now and then would otherwise keep the search waiting for days
@@ -66,6 +70,17 @@ async def ask_sources(http: aiohttp.ClientSession, hub: str, track_root: str) ->
     return await _ask(http, "GET", f"{hub}/api/tracks/{track_root}/sources", SourcesAnswer)
 
 
+async def ask_fresh_index(http: aiohttp.ClientSession, author: str) -> FreshIndex:
+    """What a hub or a node knows of the nodes. It is signed by whoever that address belongs to; that is all the
+    caller knows of its author.
+
+    Raises:
+        Unavailable: as `ask_track`; `fresh_index_missing`. PeerFault: as `parse_fresh_index`.
+    """
+    said = await _read(http, "GET", f"{author}/fresh-index.json", MAX_INDEX_BYTES + 1)
+    return parse_fresh_index(said, time.time(), verify)
+
+
 async def ask_grant(http: aiohttp.ClientSession, hub: str, track_root: str, player_key: bytes) -> GrantAnswer:
     """Raises as `ask_track`; among the hub's codes are `artist_offline` and `grant_refused`."""
     body = {"player_key": player_key.hex()}
@@ -75,10 +90,19 @@ async def ask_grant(http: aiohttp.ClientSession, hub: str, track_root: str, play
 async def _ask(
     http: aiohttp.ClientSession, method: str, url: str, kind: type[Answer], body: Any = None
 ) -> Answer:
+    said = await _read(http, method, url, MAX_ANSWER_BYTES, body)
+    try:
+        return msgspec.json.decode(said, type=kind)
+    except msgspec.DecodeError as error:
+        raise PeerFault("answer_malformed", f"What it answers cannot be understood: {error!s:.80}.") from error
+
+
+async def _read(http: aiohttp.ClientSession, method: str, url: str, most_bytes: int, body: Any = None) -> bytes:
+    """The answer's body, or as much of it as was asked for. Raises Unavailable."""
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S), http.request(method, url, json=body) as answer:
-            said = await answer.content.read(MAX_ANSWER_BYTES)
-            while len(said) < MAX_ANSWER_BYTES and (more := await answer.content.readany()):
+            said = await answer.content.read(most_bytes)
+            while len(said) < most_bytes and (more := await answer.content.readany()):
                 said += more
             status = answer.status
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -87,10 +111,7 @@ async def _ask(
         ) from error
     if status != 200:
         raise _refusal(status, said)
-    try:
-        return msgspec.json.decode(said, type=kind)
-    except msgspec.DecodeError as error:
-        raise PeerFault("answer_malformed", f"What it answers cannot be understood: {error!s:.80}.") from error
+    return said
 
 
 def _refusal(status: int, said: bytes) -> Unavailable:

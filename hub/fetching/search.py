@@ -6,6 +6,7 @@ node; it takes a second, in which others are asked already.
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,12 @@ import aiohttp
 import structlog
 
 from digm.errors import DigmError, PeerFault, Unavailable
+from digm.fresh_index import best_first
 from digm.ids import from_hex
 from digm.manifest import Manifest
-from digm.node_ids import node_of
+from digm.node_ids import node_of, peer_id
 from hub.backbone.model import PeerAddress
-from hub.fetching.hub_answers import NodeAnswer, ask_sources, ask_track
+from hub.fetching.hub_answers import NodeAnswer, ask_fresh_index, ask_sources, ask_track
 from hub.fetching.ledger import Ledger
 from hub.fetching.sources import ChunkSource, GatewaySource, NodeSource
 from hub.fetching.targets import Target
@@ -121,7 +123,8 @@ class Search:
         try:
             self._add_gateways(self.target.gateways)
             while True:
-                await asyncio.gather(*map(self._ask_hub, self.target.hubs))
+                hubs = self.target.hubs
+                await asyncio.gather(*map(self._ask_hub, hubs), *map(self._ask_index, hubs))
                 await self._ask_backbone()
                 self.looked(PLACES)
                 await asyncio.sleep(LOOK_AGAIN_S)
@@ -220,6 +223,20 @@ class Search:
         # Also those that the hub thinks little of: they are only asked when others are busy, or fail.
         self._add_gateways([gateway.url for gateway in answer.gateways])
         self._nodes.update({node.peer_id: node for node in answer.nodes})
+
+    async def _ask_index(self, hub: str) -> None:
+        """Nodes that the hub finds good. It is one word among others: nobody is left out for it."""
+        try:
+            index = await ask_fresh_index(self.http, hub)
+        except DigmError as fault:
+            # A hub that is no member of a backbone has none.
+            log.debug("no_fresh_index", hub=hub, code=fault.code)
+            return
+        for node in best_first(index, time.time(), from_hex(self.target.track_root)):
+            if node.gateway_url is not None:
+                self._add_gateways([node.gateway_url])
+            name = peer_id(node.node)
+            self._nodes.setdefault(name, NodeAnswer(name, list(node.multiaddrs)))
 
     async def _ask_backbone(self) -> None:
         if LIBP2P not in self.via or not (self.target.bootstrap or self._nodes):
