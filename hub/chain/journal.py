@@ -5,23 +5,21 @@ on events goes through the steps and keeps the number of the last one; nothing i
 by kill -9. Which blocks are read, and from whom, is `events`' business.
 """
 
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from digm.chain_scan import Anchor
-from digm.errors import CallerFault, DigmError, Unavailable
 from hub.chain.model import Log
 from hub.storage.durable import disk_fault
+from hub.storage.sqlite_file import SqliteFile
 
 FILE_NAME = "events.sqlite"
 VERSION = 1
 KEPT_ANCHORS = 1_000
-_SCHEMA = f"""
+_SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE anchors (number INTEGER PRIMARY KEY, hash TEXT NOT NULL);
 CREATE TABLE logs (
@@ -32,7 +30,6 @@ CREATE TABLE steps (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, is_undone INTEGER NOT NULL, content BLOB NOT NULL
 );
 CREATE TABLE readers (name TEXT PRIMARY KEY, sequence INTEGER NOT NULL) WITHOUT ROWID;
-PRAGMA user_version = {VERSION};
 """
 
 
@@ -52,33 +49,24 @@ class Journal:
         subject: what is read, such as the chain and the contracts' addresses; with another one, the file is
             begun anew.
     Raises (all methods):
-        Unavailable: `disk_full`, `disk_failed`. CallerFault: `data_not_writable`, `journal_newer`.
+        Unavailable, CallerFault: as SqliteFile, with `journal`.
     """
 
     def __init__(self, path: Path, subject: str) -> None:
-        self._path = path
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise disk_fault(error, path.parent) from error
-        with self._faults_named():
-            self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-            try:
-                self._set_up(subject)
-            except BaseException:
-                self._db.close()
-                raise
+        file = SqliteFile(path, _SCHEMA, VERSION, "journal")
+        self._db, self._writing, self._faults_named = file.db, file.writing, file.faults_named
+        try:
+            self._begin(subject)
+        except BaseException:
+            self._db.close()
+            raise
 
-    def _set_up(self, subject: str) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF"):
-            self._db.execute(f"PRAGMA {pragma}")
+    def _begin(self, subject: str) -> None:
         with self._writing():
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version > VERSION:
-                raise CallerFault("journal_newer", f"{self._path} was written by a newer version: update DIGM.")
-            if version == 0:
-                for statement in _SCHEMA.split(";"):
-                    self._db.execute(statement)
             known = self._db.execute("SELECT value FROM facts WHERE name = 'subject'").fetchone()
             if known is not None and known[0] != subject:
                 for table in ("anchors", "logs", "steps", "readers"):
@@ -178,29 +166,3 @@ class Journal:
     def set_position(self, reader: str, sequence: int) -> None:
         with self._writing():
             self._db.execute("INSERT OR REPLACE INTO readers VALUES (?, ?)", (reader, sequence))
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        with self._faults_named():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _faults_named(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise self._fault(error) from error
-
-    def _fault(self, error: sqlite3.Error) -> DigmError:
-        name = getattr(error, "sqlite_errorname", None) or ""
-        if name.startswith("SQLITE_FULL"):
-            return disk_fault(OSError(28, "no space"), self._path.parent)
-        if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")):
-            return CallerFault("data_not_writable", f"{self._path} cannot be opened or written.")
-        return Unavailable("disk_failed", f"The journal {self._path} failed: {error}.")

@@ -4,19 +4,18 @@ Each has a purpose, such as `publish ROOT`: the name under which its sender find
 is durable here before anybody else sees it; sent once more it is the same transaction, with the same nonce.
 """
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from digm.errors import CallerFault, DigmError, Unavailable
+from digm.errors import CallerFault
 from hub.storage.durable import disk_fault
+from hub.storage.sqlite_file import SqliteFile
 
 FILE_NAME = "outbox.sqlite"
 VERSION = 1
 MAX_PURPOSE = 500
-_SCHEMA = f"""
+_SCHEMA = """
 CREATE TABLE attempts (
     hash TEXT PRIMARY KEY, chain TEXT NOT NULL, sender TEXT NOT NULL, purpose TEXT NOT NULL,
     nonce INTEGER NOT NULL, raw BLOB NOT NULL, fee_wei INTEGER NOT NULL, is_void INTEGER NOT NULL DEFAULT 0
@@ -26,7 +25,6 @@ CREATE TABLE done (
     chain TEXT NOT NULL, sender TEXT NOT NULL, purpose TEXT NOT NULL, hash TEXT NOT NULL,
     PRIMARY KEY (chain, sender, purpose)
 ) WITHOUT ROWID;
-PRAGMA user_version = {VERSION};
 """
 
 
@@ -48,48 +46,24 @@ class Outbox:
         folder: where the file lies; made if it is missing.
         chain: which chain (`ChainClient.identity`); one that was begun anew is another.
     Raises (all methods):
-        Unavailable: `disk_full`, `disk_failed`. CallerFault: `data_not_writable`, `outbox_newer`.
+        Unavailable, CallerFault: as SqliteFile, with `outbox`.
     """
 
     def __init__(self, folder: Path, chain: str, sender: str) -> None:
-        self._path, self._who = folder / FILE_NAME, (chain, sender)
+        self._who = (chain, sender)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise disk_fault(error, folder) from error
-        with self._faults_named():
-            self._db = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
-            try:
-                self._set_up()
-            except BaseException:
-                self._db.close()
-                raise
-
-    def _set_up(self) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF"):
-            self._db.execute(f"PRAGMA {pragma}")
-        with self.writing():  # two processes may find it missing at once
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version > VERSION:
-                raise CallerFault("outbox_newer", f"{self._path} was written by a newer version: update DIGM.")
-            if version == 0:
-                for statement in _SCHEMA.split(";"):
-                    self._db.execute(statement)
+        self._file = SqliteFile(folder / FILE_NAME, _SCHEMA, VERSION, "outbox")
+        self._db, self._faults_named = self._file.db, self._file.faults_named
 
     def close(self) -> None:
         self._db.close()
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> AbstractContextManager[None]:
         """Alone with the file: what is read and written in the block belongs together."""
-        with self._faults_named():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
+        return self._file.writing()
 
     def attempts(self, purpose: str) -> list[Attempt]:
         """What was signed for a purpose and may still count, oldest nonce first, the dearest last."""
@@ -160,18 +134,3 @@ class Outbox:
         with self._faults_named():
             rows = self._db.execute(query, values).fetchall()
         return [Attempt(name, purpose, nonce, bytes(raw), fee) for name, purpose, nonce, raw, fee in rows]
-
-    @contextmanager
-    def _faults_named(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise self._fault(error) from error
-
-    def _fault(self, error: sqlite3.Error) -> DigmError:
-        name = getattr(error, "sqlite_errorname", None) or ""
-        if name.startswith("SQLITE_FULL"):
-            return disk_fault(OSError(28, "no space"), self._path.parent)
-        if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")):
-            return CallerFault("data_not_writable", f"{self._path} cannot be opened or written.")
-        return Unavailable("disk_failed", f"The outbox {self._path} failed: {error}.")

@@ -3,24 +3,20 @@
 Every change is durable when it returns (`synchronous=FULL`). Files and policy are the store's business.
 """
 
-import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from digm.errors import CallerFault, DigmError, Unavailable
 from digm.ids import to_hex
 from digm.manifest import Manifest
-from hub.storage.durable import disk_fault, is_nearly_full
+from hub.storage.sqlite_file import SqliteFile
 
 FILE_NAME = "node.sqlite"
 VERSION = 1
 COVER = -1  # in the column `rendition`: the cover picture belongs to none
-BUSY_TIMEOUT_S = 30
 
-_SCHEMA = f"""
+_SCHEMA = """
 CREATE TABLE tracks (
     track_root TEXT PRIMARY KEY, manifest_hash TEXT NOT NULL, manifest_bytes INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -41,7 +37,6 @@ CREATE TABLE chunks (
 CREATE INDEX chunks_to_evict ON chunks (used_at) WHERE is_pinned = 0;
 CREATE INDEX chunks_to_check ON chunks (checked_at);
 CREATE TABLE lost (hash TEXT PRIMARY KEY, since REAL NOT NULL) WITHOUT ROWID;
-PRAGMA user_version = {VERSION};
 """
 _IS_PINNED = "EXISTS (SELECT 1 FROM places JOIN pins USING (track_root) WHERE places.hash = ?1)"
 
@@ -87,31 +82,13 @@ class NodeIndex:
     """The tables of one node. One process opens them; its threads take turns (the store's lock).
 
     Raises (all methods):
-        Unavailable: `disk_full`, `disk_failed`, `node_index_damaged`. CallerFault: `data_not_writable`.
+        Unavailable, CallerFault: as SqliteFile, with `node_index`.
     """
 
     def __init__(self, data: Path) -> None:
-        self._data = data
-        with self._faults_named():
-            self._db = sqlite3.connect(
-                data / FILE_NAME, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self._set_up()
-            except BaseException:
-                self._db.close()
-                raise
-
-    def _set_up(self) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
-            self._db.execute(f"PRAGMA {pragma}")
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version > VERSION:
-            raise CallerFault(
-                "node_index_newer", f"{self._data / FILE_NAME} was written by a newer version: update DIGM."
-            )
-        if version == 0:
-            self._db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
+        pragmas = ("foreign_keys=ON",)
+        file = SqliteFile(data / FILE_NAME, _SCHEMA, VERSION, "node_index", pragmas=pragmas)
+        self._db, self._writing, self._faults_named = file.db, file.writing, file.faults_named
 
     def close(self) -> None:
         self._db.close()
@@ -321,45 +298,6 @@ class NodeIndex:
     def _one(self, query: str, value: object) -> tuple[Any, ...] | None:
         row: tuple[Any, ...] | None = self._db.execute(query, (value,)).fetchone()
         return row
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        with self._faults_named():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _faults_named(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise self._fault(error) from error
-        except OSError as error:
-            raise disk_fault(error, self._data) from error
-
-    def _fault(self, error: sqlite3.Error) -> DigmError:
-        name = str(getattr(error, "sqlite_errorname", ""))
-        # On a disk that is nearly full SQLite speaks of I/O errors: it cannot even make its index of the log.
-        if name.startswith("SQLITE_FULL") or is_nearly_full(self._data):
-            return Unavailable(
-                "disk_full", f"The disk that holds {self._data} is full: free some space and try again."
-            )
-        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-            return Unavailable(
-                "node_index_damaged", f"{self._data / FILE_NAME} is damaged: restore it from a backup."
-            )
-        if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
-            return CallerFault(
-                "data_not_writable",
-                f"{self._data / FILE_NAME} cannot be opened or written: check who owns it and its mode.",
-            )
-        return Unavailable("disk_failed", f"The node's index in {self._data} failed: {error}.")
 
 
 def places_of(manifest: Manifest) -> list[Place]:

@@ -4,21 +4,19 @@ Two kinds of things: the EVM's own key-value pairs (trie nodes, headers), and bl
 logs as the JSON that is answered. Reading those needs no EVM.
 """
 
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from digm.errors import CallerFault, DigmError, Unavailable
-from hub.storage.durable import disk_fault
+from hub.storage.sqlite_file import SqliteFile
 
 FILE_NAME = "devnet.sqlite"
 VERSION = 1
-_SCHEMA = f"""
+_SCHEMA = """
 CREATE TABLE pairs (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE blocks (number INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE, json BLOB NOT NULL);
@@ -32,7 +30,6 @@ CREATE TABLE logs (
     topic0 TEXT, topic1 TEXT, topic2 TEXT, topic3 TEXT, json BLOB NOT NULL,
     PRIMARY KEY (block, position)
 ) WITHOUT ROWID;
-PRAGMA user_version = {VERSION};
 """
 
 Json = dict[str, Any]
@@ -50,44 +47,20 @@ class DevnetStore:
     """One file, one process, one thread at a time.
 
     Raises (all methods):
-        Unavailable: `disk_full`, `disk_failed`, `devnet_damaged`. CallerFault: `data_not_writable`,
-            `devnet_newer`, `devnet_in_use`.
+        Unavailable, CallerFault: as SqliteFile, with `devnet`.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE_NAME
-        with self._faults_named():
-            self._db = sqlite3.connect(self._path, timeout=1, isolation_level=None, check_same_thread=False)
-            try:
-                self._set_up()
-            except BaseException:
-                self._db.close()
-                raise
-
-    def _set_up(self) -> None:
-        # EXCLUSIVE: two devnets on one file would each mine a chain of their own into it.
-        for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF"):
-            self._db.execute(f"PRAGMA {pragma}")
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version > VERSION:
-            raise CallerFault("devnet_newer", f"{self._path} was written by a newer version: update DIGM.")
-        if version == 0:
-            self._db.executescript(f"BEGIN EXCLUSIVE;{_SCHEMA}COMMIT;")
+        # Exclusive: two devnets on one file would each mine a chain of their own into it.
+        self._file = SqliteFile(folder / FILE_NAME, _SCHEMA, VERSION, "devnet", is_exclusive=True)
+        self._db, self._faults_named = self._file.db, self._file.faults_named
 
     def close(self) -> None:
         self._db.close()
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> AbstractContextManager[None]:
         """All writes of the block together, durable when it ends; none of them if it raises."""
-        with self._faults_named():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
+        return self._file.writing()
 
     # -- the EVM's pairs
 
@@ -188,27 +161,6 @@ class DevnetStore:
     def _many(self, query: str, *values: object) -> list[Json]:
         with self._faults_named():
             return [msgspec.json.decode(row[0]) for row in self._db.execute(query, values)]
-
-    @contextmanager
-    def _faults_named(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise self._fault(error) from error
-
-    def _fault(self, error: sqlite3.Error) -> DigmError:
-        name = getattr(error, "sqlite_errorname", None) or ""
-        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            return CallerFault("devnet_in_use", f"Another devnet runs on {self._path}.")
-        if name.startswith("SQLITE_FULL"):
-            return disk_fault(OSError(28, "no space"), self._path.parent)
-        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-            return Unavailable(
-                "devnet_damaged", f"{self._path} is damaged: move it away, and the devnet starts from nothing."
-            )
-        if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")):
-            return CallerFault("data_not_writable", f"{self._path} cannot be opened or written.")
-        return Unavailable("disk_failed", f"The devnet's file {self._path} failed: {error}.")
 
 
 def _encoded(value: Json) -> bytes:
