@@ -1,56 +1,28 @@
 """Every line of the backbone's threats, attacked from another process: the node lives on and does not grow."""
 
-import asyncio
 import hashlib
 import re
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from digm.backbone_messages import PIN
 from tests.hub.backbone.attacks.attacker import ATTACKS
-from tests.hub.backbone.nodes import ROOT, NodeProcess, backbone, node_process, until
+from tests.hub.backbone.hostile import GROWTH_BYTES, attack, attacker
+from tests.hub.backbone.nodes import ROOT, backbone, node_process, until
 from tests.hub.house import publish_track
 
-PATIENCE_S = 60.0
+MODULE = "tests.hub.backbone.attacks.attacker"
 KEY, LIES = hashlib.sha256(b"a track").digest(), hashlib.sha256(b"lies").digest()
-# The allocator's own steps; what each of these attacks would cost a node without bounds is far above.
-GROWTH_BYTES = 24 * 1024 * 1024
-
-
-@asynccontextmanager
-async def attacker(name: str, node: NodeProcess, root: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.hub.backbone.attacks.attacker", name, node.tcp, node.websocket, root),
-        cwd=ROOT,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-async def attack(process: asyncio.subprocess.Process) -> None:
-    assert process.stdin is not None and process.stdout is not None
-    process.stdin.write(b"go\n")
-    async with asyncio.timeout(PATIENCE_S):
-        while line := await process.stdout.readline():
-            if line == b"done\n":
-                return
-    raise AssertionError("the attacker succeeded, or gave up")
 
 
 @pytest.mark.parametrize("name", ATTACKS)
 async def test_a_node_that_is_attacked_lives_on_and_answers_an_honest_peer(tmp_path: Path, name: str) -> None:
     root = publish_track(tmp_path).root
-    async with node_process(tmp_path) as node, attacker(name, node, root) as hostile:
+    async with (
+        node_process(tmp_path) as node,
+        attacker(MODULE, name, node.tcp, node.websocket, root) as hostile,
+    ):
         await attack(hostile)
         before = await node.ask("status")
         for _ in range(2):

@@ -1,22 +1,19 @@
 """Every line of the threats over QUIC, attacked from another process: the node lives on and does not grow."""
 
-import asyncio
 import re
-import sys
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
 from digm.backbone_messages import PIN
+from tests.hub.backbone.hostile import GROWTH_BYTES, attack, attacker
 from tests.hub.backbone.nodes import ROOT, NodeProcess, backbone, node_process, until
 from tests.hub.backbone.quic.attacker import ATTACKS
 from tests.hub.house import publish_track
 
 LISTEN = "/ip4/127.0.0.1/udp/0/quic-v1"
-PATIENCE_S = 60.0
-# As for the attacks over TCP: the allocator's own steps.
-GROWTH_BYTES = 24 * 1024 * 1024
+MODULE = "tests.hub.backbone.quic.attacker"
 FLOODED_BYTES = 8 * 1024 * 1024  # 2 with the bounds, 26 without
 
 
@@ -35,13 +32,7 @@ async def test_a_node_attacked_over_quic_lives_on_and_answers_an_honest_peer(
     victim: tuple[NodeProcess, str], name: str
 ) -> None:
     node, root = victim
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.hub.backbone.quic.attacker", name, node.multiaddrs[0], root),
-        cwd=ROOT,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
+    async with attacker(MODULE, name, node.multiaddrs[0], root) as process:
         first = await node.ask("status")
         await attack(process)
         before = await node.ask("status")
@@ -56,20 +47,6 @@ async def test_a_node_attacked_over_quic_lives_on_and_answers_an_honest_peer(
         assert after["resident_bytes"] - before["resident_bytes"] < GROWTH_BYTES
         if name == "forged_initials":
             assert after["resident_bytes"] - first["resident_bytes"] < FLOODED_BYTES
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-async def attack(process: asyncio.subprocess.Process) -> None:
-    assert process.stdin is not None and process.stdout is not None
-    process.stdin.write(b"go\n")
-    async with asyncio.timeout(PATIENCE_S):
-        while line := await process.stdout.readline():
-            if line == b"done\n":
-                return
-    raise AssertionError("the attacker succeeded, or gave up")
 
 
 def test_there_is_an_attack_for_every_line_of_the_threats_over_quic() -> None:
