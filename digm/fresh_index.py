@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from digm.announcements import MAX_NAME, read_multiaddrs, read_url
 from digm.audits import Health, Outcome
+from digm.chain_standing import ChainStanding, standing_from_json, standing_to_json
 from digm.errors import PeerFault
 from digm.ids import to_hex
 from digm.json_reader import JsonReader
@@ -43,6 +44,7 @@ class IndexNode:
         tracks: track root -> share of its chunks that the node claims, 0.0 to 1.0.
         score: 0.0 to 1.0 (`AuditScore.score`).
         latency_ms: round trip, as last measured; None if it was not.
+        chain: how it stands with the contract; None: no account of it is known, or the author reads no chain.
     """
 
     node: bytes
@@ -57,6 +59,11 @@ class IndexNode:
     signal_url: str | None = None
     relay_urls: tuple[str, ...] = ()
     multiaddrs: tuple[str, ...] = ()
+    chain: ChainStanding | None = None
+
+    @property
+    def is_jailed(self) -> bool:
+        return self.chain is not None and self.chain.is_jailed
 
 
 @dataclass(frozen=True)
@@ -95,12 +102,12 @@ def encode_fresh_index(index: FreshIndex, sign: Sign) -> bytes:
 def fit(nodes: Iterable[IndexNode]) -> tuple[IndexNode, ...]:
     """As many nodes, the best first, as go into one index."""
     chosen: list[IndexNode] = []
-    # A node without tracks takes at most 5 KiB, a track 90 bytes; half of the limit for each.
+    # A node without tracks takes at most 6 KiB, a track 90 bytes; half of the limit for each.
     room, tracks = MAX_INDEX_BYTES // 2, MAX_INDEX_BYTES // 2 // 90
     for node in sorted(nodes, key=_rank)[:MAX_NODES]:
         names = (node.gateway_url, node.signal_url, node.operator, node.network)
         texts = (*node.multiaddrs, *node.relay_urls, *(name for name in names if name))
-        room -= 600 + sum(6 * len(text) for text in texts)
+        room -= 1000 + sum(6 * len(text) for text in texts)
         tracks -= len(node.tracks)
         if room < 0 or tracks < 0:
             break
@@ -147,8 +154,8 @@ def best_first(index: FreshIndex, now_s: float, track_root: bytes | None = None)
     """The nodes that a client should ask, in this order.
 
     Healthy ones first, then those that nobody has audited, then slow ones; within that the higher score, then
-    the lower latency. Failed and absent nodes and those whose last audit is stale are dropped; an index that is
-    over gives none.
+    the lower latency. Those in the contract's jail come behind all others. Failed and absent nodes and those
+    whose last audit is stale are dropped; an index that is over gives none.
 
     Args:
         track_root: only nodes that hold something of this track, those that hold more first among equals.
@@ -159,15 +166,15 @@ def best_first(index: FreshIndex, now_s: float, track_root: bytes | None = None)
     if track_root is None:
         return sorted(usable, key=_rank)
     holding = [node for node in usable if node.tracks.get(track_root, 0.0) > 0]
-    return sorted(holding, key=lambda node: (_rank(node)[:2], -node.tracks[track_root], _rank(node)))
+    return sorted(holding, key=lambda node: (_rank(node)[:3], -node.tracks[track_root], _rank(node)))
 
 
 _ORDER = {Health.HEALTHY: 0, Health.UNPROVEN: 1, Health.SLOW: 2, Health.ABSENT: 3, Health.FAILED: 4}
 
 
-def _rank(node: IndexNode) -> tuple[int, float, float, bytes]:
+def _rank(node: IndexNode) -> tuple[bool, int, float, float, bytes]:
     latency_ms = node.latency_ms if node.latency_ms is not None else MAX_LATENCY_MS
-    return _ORDER[node.health], -node.score, latency_ms, node.node
+    return node.is_jailed, _ORDER[node.health], -node.score, latency_ms, node.node
 
 
 def _is_usable(node: IndexNode, now_s: float) -> bool:
@@ -190,6 +197,7 @@ def _node_to_json(node: IndexNode) -> dict[str, object]:
         "signal_url": node.signal_url,
         "relay_urls": list(node.relay_urls),
         "multiaddrs": list(node.multiaddrs),
+        "chain": node.chain and standing_to_json(node.chain),
         "tracks": [{"track_root": to_hex(root), "held": share} for root, share in sorted(node.tracks.items())],
     }
 
@@ -213,6 +221,7 @@ def _node_from_json(reader: JsonReader) -> IndexNode:
         signal_url=read_url(reader, "signal_url", ("wss://", "ws://")),
         relay_urls=_relays_from_json(reader),
         multiaddrs=read_multiaddrs(reader),
+        chain=standing_from_json(reader.nested("chain")) if reader.value("chain") is not None else None,
         tracks={item.hash("track_root"): item.number("held", 0, 1) for item in tracks},
     )
 

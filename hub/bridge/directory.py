@@ -30,6 +30,8 @@ _WORTH = {
     audits.Health.ABSENT: 0.2,
     audits.Health.FAILED: 0.0,
 }
+# Of those in the contract's jail: less than all others, not nothing, or nobody would be asked where all are there.
+_JAILED_WORTH = 0.01
 # Nothing else may get into a page, or be asked by this hub.
 _URL = re.compile(
     r"https?://(?:[a-z0-9](?:[a-z0-9.-]{0,252})|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]{1,64}){0,4}"
@@ -72,6 +74,7 @@ class Directory:
 
     Attributes:
         standing: how a node (by its key) does in audits, where there is an auditor.
+        is_jailed: whether a node (by its key) is in the jail of the chain's contract.
 
     Args:
         ledger: what was announced; whoever hears the gossip (`hub.pinning.herald`) writes into it.
@@ -84,6 +87,7 @@ class Directory:
         self._provided: Bounded[bytes, tuple[float, dict[str, Provider]]] = Bounded(MOST_PROVIDED)
         self._health: Bounded[str, Health] = Bounded(MOST_HEALTH)
         self.standing: Callable[[bytes], audits.Health] = lambda _node: audits.Health.UNPROVEN
+        self.is_jailed: Callable[[bytes], bool] = lambda _node: False
 
     # -- what is heard
 
@@ -117,7 +121,7 @@ class Directory:
         valid_until, providers = self._provided.get(from_hex(track_root), (0.0, {}))
         for provider in providers.values() if now_s < valid_until else ():
             # It says that it holds something, not how much.
-            worth = 0.5 * _WORTH[self.standing(node_of(provider.peer_id))]
+            worth = self._believed(node_of(provider.peer_id), 0.5)
             self._add(found, provider.peer_id, provider.multiaddrs, worth)
         for announcement in self.ledger.of_track(from_hex(track_root), now_s):
             self._add(found, peer_id(announcement.node), announcement.multiaddrs, self._worth(announcement))
@@ -152,7 +156,11 @@ class Directory:
 
     def _worth(self, claim: Announcement) -> float:
         """What a copy is worth, 0.0 to 1.0: the share that is claimed, if the claim has stood up to audits."""
-        return claim.share * _WORTH[self.standing(claim.node)]
+        return self._believed(claim.node, claim.share)
+
+    def _believed(self, node: bytes, share: float) -> float:
+        worth = _WORTH[self.standing(node)]
+        return share * (min(worth, _JAILED_WORTH) if self.is_jailed(node) else worth)
 
     def _add(self, found: dict[str, NodeSource], name: str, multiaddrs: tuple[str, ...], share: float) -> None:
         health = self.health(name)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from digm.announcements import Announcement
 from digm.audits import AuditScore, Health, Outcome
+from digm.chain_standing import ChainStanding
 from digm.fresh_index import FreshIndex, IndexNode, LastAudit, encode_fresh_index, fit
 from digm.node_ids import peer_id
 from hub.pinning.herald import Herald
@@ -34,6 +35,7 @@ class FreshIndexWriter:
     Args:
         scores: node key -> how it stands with our auditor.
         relays: node key -> TURN URLs, where they are known.
+        standing: how a node that announced itself stands with the chain's contract.
     """
 
     def __init__(
@@ -46,11 +48,13 @@ class FreshIndexWriter:
         settings: IndexSettings | None = None,
         relays: Callable[[bytes], tuple[str, ...]] = lambda _node: (),
         now: Callable[[], float] = time.time,
+        standing: Callable[[Announcement], ChainStanding | None] = lambda _said: None,
     ) -> None:
         self.document = b""
         self.path = folder / FILE_NAME
         self._network, self._identity, self._herald, self._scores = network, identity, herald, scores
         self._settings, self._relays, self._now = settings or IndexSettings(), relays, now
+        self._standing = standing
         self._sequence = 0
         self._written_at = 0.0
 
@@ -105,6 +109,7 @@ class FreshIndexWriter:
             signal_url=said.signal_url,
             relay_urls=self._relays(said.node),
             multiaddrs=said.multiaddrs,
+            chain=self._standing(said),
         )
 
 

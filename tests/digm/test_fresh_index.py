@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from digm.audits import Health, Outcome
+from digm.chain_standing import MOST_UNITS, ChainStanding, NodeClass
 from digm.errors import DigmError
 from digm.fresh_index import (
     KIND,
@@ -41,6 +42,19 @@ VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=64)
 ids = st.binary(min_size=32, max_size=32)
 shares = st.floats(0, 1, allow_nan=False)
+ACCOUNT = "0x" + "Ab" * 20
+counts, units = st.integers(0, 1 << 48), st.integers(0, MOST_UNITS)
+standings = st.builds(
+    ChainStanding,
+    account=st.just(ACCOUNT),
+    node_class=st.sampled_from(NodeClass),
+    token=st.sampled_from(["digm", "0x" + "01" * 20]),
+    stake=units,
+    misses_in_a_row=counts,
+    points=counts,
+    slashed=units,
+    jailed_until=st.none() | st.integers(0, NOW),
+)
 index_nodes = st.builds(
     IndexNode,
     node=ids,
@@ -55,7 +69,9 @@ index_nodes = st.builds(
     signal_url=st.sampled_from([None, "wss://node.example/signal"]),
     relay_urls=st.sampled_from([(), ("turn:192.0.2.1:3478?transport=udp",)]),
     multiaddrs=st.sampled_from([(), ("/ip4/192.0.2.1/tcp/4001", "/dns/node.example/tcp/443/wss")]),
+    chain=st.none() | standings,
 )
+JAILED = ChainStanding(ACCOUNT, NodeClass.ELDER, "digm", 800 * 10**18, 0, 0, 200 * 10**18, NOW + 100)
 
 
 def node(name: str, **changes) -> IndexNode:
@@ -106,12 +122,14 @@ def test_what_is_written_is_read_and_as_the_schema_says(nodes, lifetime):
 
 
 def test_the_schema_knows_every_member_that_is_written_and_no_other():
-    content = json.loads(encode_fresh_index(index_of(node("a")), AUTHOR.sign))
+    content = json.loads(encode_fresh_index(index_of(node("a", chain=JAILED)), AUTHOR.sign))
     shapes = SCHEMA["$defs"]
     assert set(content) == set(SCHEMA["properties"])
     assert set(content["nodes"][0]) == set(shapes["node"]["properties"])
     assert set(content["nodes"][0]["last_audit"]) == set(shapes["last_audit"]["properties"])
     assert set(content["nodes"][0]["tracks"][0]) == set(shapes["track"]["properties"])
+    assert set(content["nodes"][0]["chain"]) == set(shapes["chain"]["properties"])
+    assert shapes["chain"]["properties"]["class"]["enum"] == list(NodeClass)
     assert shapes["node"]["properties"]["health"]["enum"] == list(Health)
     assert shapes["last_audit"]["properties"]["outcome"]["enum"] == list(Outcome)
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
@@ -133,17 +151,22 @@ WRONG = [
     ["/a"] * 9,
     {},
     {"at": "now", "outcome": "pass"},
+    "007",
+    "1" + "0" * 39,
+    "0x" + "g" * 40,
 ]
 
 
 @pytest.mark.parametrize("value", WRONG, ids=repr)
 def test_the_schema_and_the_code_refuse_the_same(value):
-    content = json.loads(encode_fresh_index(index_of(node("a", gateway_url="https://a.example")), AUTHOR.sign))
+    one = node("a", gateway_url="https://a.example", chain=JAILED)
+    content = json.loads(encode_fresh_index(index_of(one), AUTHOR.sign))
     places = [(content, name) for name in content if name not in ("signature", "issued_at", "valid_until")]
     places += [(content["nodes"][0], name) for name in content["nodes"][0]]
+    places += [(content["nodes"][0]["chain"], name) for name in content["nodes"][0]["chain"]]
     places += [(content["nodes"][0]["tracks"][0], name) for name in content["nodes"][0]["tracks"][0]]
     for holder, name in places:
-        before = copy.deepcopy(holder[name])
+        before = holder[name]
         holder[name] = value
         try:
             parse_fresh_index(signed(content), NOW, verify)
@@ -157,9 +180,14 @@ def test_the_schema_and_the_code_refuse_the_same(value):
 
 def test_a_missing_member_is_refused_where_the_schema_requires_it():
     content = json.loads(encode_fresh_index(index_of(node("a")), AUTHOR.sign))
-    for name in SCHEMA["$defs"]["node"]["required"]:
+    content["nodes"][0]["chain"] = json.loads(
+        encode_fresh_index(index_of(node("a", chain=JAILED)), AUTHOR.sign)
+    )["nodes"][0]["chain"]
+    shapes = [("node", lambda one: one["nodes"][0]), ("chain", lambda one: one["nodes"][0]["chain"])]
+    places = [(place, name) for shape, place in shapes for name in SCHEMA["$defs"][shape]["required"]]
+    for place, name in places:
         one = copy.deepcopy(content)
-        del one["nodes"][0][name]
+        del place(one)[name]
         assert refusal(lambda one=one: parse_fresh_index(signed(one), NOW, verify)) == "fresh_index_field"
 
 
@@ -213,6 +241,20 @@ def test_healthy_nodes_come_first_and_failed_absent_and_stale_ones_not_at_all():
     )
     assert [item.operator for item in best_first(index, NOW)] == ["best", "near", "far", "new", "slow"]
     assert best_first(index, NOW + HOUR) == []
+
+
+def test_nodes_in_jail_come_behind_all_others_and_an_older_index_knows_of_no_jail():
+    index = index_of(
+        node("jailed", score=1.0, chain=JAILED),
+        node("slow", health=Health.SLOW, score=0.1),
+        node("free", chain=dataclasses.replace(JAILED, jailed_until=None)),
+    )
+    assert [item.operator for item in best_first(index, NOW)] == ["free", "slow", "jailed"]
+    assert [item.operator for item in best_first(index, NOW, ROOT)] == ["free", "slow", "jailed"]
+    content = json.loads(encode_fresh_index(index, AUTHOR.sign))
+    for item in content["nodes"]:
+        del item["chain"]
+    assert [item.chain for item in parse_fresh_index(signed(content), NOW, verify).nodes] == [None] * 3
 
 
 def test_for_a_track_only_its_holders_count():

@@ -79,6 +79,16 @@ def test_who_passes_audits_is_named_first_and_who_failed_them_last(directory: Di
     assert directory.nodes_of(OTHER, NOW)[0].score == 0.0
 
 
+def test_who_is_in_the_contracts_jail_is_named_behind_all_who_passed_audits(directory: Directory) -> None:
+    for name in ("a", "b", "c"):
+        hear(directory, said(name))
+        directory.reached(node(name), 5.0 if name == "b" else 0.001, NOW)
+    directory.standing = lambda _node: Health.HEALTHY
+    directory.is_jailed = {Signer(name).public: name == "c" for name in ("a", "b", "c")}.__getitem__
+    assert [found.peer_id for found in directory.nodes_of(ROOT, NOW)] == [node("a"), node("b"), node("c")]
+    assert [gateway.score for gateway in directory.gateways_of(ROOT, NOW)][-1] > 0
+
+
 def test_who_answers_sooner_is_named_first(directory: Directory) -> None:
     for name, latency_s in (("far", 0.4), ("near", 0.01)):
         hear(directory, said(name))
