@@ -30,7 +30,7 @@ _WORTH = {
     audits.Health.ABSENT: 0.2,
     audits.Health.FAILED: 0.0,
 }
-# Of those in the contract's jail: less than all others, not nothing, or nobody would be asked where all are there.
+# Of those in the contract's jail: less than all others, and not nothing, as everybody may be there.
 _JAILED_WORTH = 0.01
 # Nothing else may get into a page, or be asked by this hub.
 _URL = re.compile(

@@ -85,8 +85,8 @@ def test_who_is_in_the_contracts_jail_is_named_behind_all_who_passed_audits(dire
         directory.reached(node(name), 5.0 if name == "b" else 0.001, NOW)
     directory.standing = lambda _node: Health.HEALTHY
     directory.is_jailed = {Signer(name).public: name == "c" for name in ("a", "b", "c")}.__getitem__
-    assert [found.peer_id for found in directory.nodes_of(ROOT, NOW)] == [node("a"), node("b"), node("c")]
-    assert [gateway.score for gateway in directory.gateways_of(ROOT, NOW)][-1] > 0
+    assert [found.peer_id for found in directory.nodes_of(TRACK, NOW)] == [node("a"), node("b"), node("c")]
+    assert [gateway.score for gateway in directory.gateways_of(TRACK, NOW)][-1] > 0
 
 
 def test_who_answers_sooner_is_named_first(directory: Directory) -> None:
