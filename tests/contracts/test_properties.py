@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
+from digm.chain_pins import ChainPins
 from tests.contracts.house import (
     COLD_MINIMUM,
     ELDER_MINIMUM,
@@ -65,6 +66,7 @@ class Market(RuleBasedStateMachine):
         self.honest = set(house.nodes[:3])
         self.track_ids = list(house.tracks)
         self.ledger = Ledger(house, self.honest)
+        self.told = ChainPins()
         self.is_keeping = False
 
     # -- how it is done
@@ -81,6 +83,8 @@ class Market(RuleBasedStateMachine):
             assert refusal.reason in REASONS, f"{name} said no without a known reason: {refusal}"
             return refusal.reason
         self.ledger.take(outcome)
+        for event in house.pinning.events(outcome):
+            self.told.apply(event.name, event.fields, house.machine.block)
         return ""
 
     def keep(self) -> None:
@@ -310,6 +314,22 @@ class Market(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.ledger.compare()
         assert not any(self.ledger.is_slashable(node) for node in self.honest)
+        self.compare_told()
+
+    def compare_told(self) -> None:
+        """What those know who only read events is what the contract knows."""
+        ask, epoch = self.house.pinning.ask, self.house.clock()["epoch"]
+        for who, told in self.told.nodes.items():
+            facts, missed = ask("node", who), self.told.missed(who, epoch)
+            points = told.points + (told.carried_misses + missed) * self.house.rules["miss_points"]
+            assert (facts["stake"], facts["leaving"]) == (told.stake, told.leaving)
+            assert (facts["missed"], facts["points"]) == (missed, points)
+            assert (facts["pins"], facts["jailed_until"]) == (told.copies, told.jailed_until)
+            assert {*ask("pins_of", who, 0, 256)} == {*self.told.orders_of(who)}
+        for number, order in self.told.orders.items():
+            facts = ask("order", number)
+            assert (facts["escrow"], facts["ends_at"]) == (order.escrow, order.ends_at)
+            assert facts["taken"] == len(self.told.holders(number))
 
 
 FUZZED = {
