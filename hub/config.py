@@ -18,6 +18,7 @@ from digm.announcements import MAX_NAME
 from digm.errors import CallerFault
 from digm.ids import is_hex_id, to_hex
 from digm.node_ids import node_of
+from hub.chain_settings import ChainSettings
 
 PREFIX = "DIGM_"
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -34,7 +35,7 @@ def default_data() -> Path:
     return Path(base) / "digm"
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class Settings(ChainSettings, frozen=True, kw_only=True):
     """What an operator may choose. `port=0` asks the system for a free port (tests)."""
 
     data: Annotated[
@@ -239,19 +240,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["hypercorn", "granian", "nginx"],
         Meta(description="What carries the gateway's HTTP/1.1 and 2: hypercorn, granian, nginx."),
     ] = "hypercorn"
-    chain_rpc: Annotated[
-        tuple[str, ...],
-        Meta(description="JSON-RPC URLs of one EVM chain, the preferred first; unset: this machine's devnet."),
-    ] = ()
-    chain_port: Annotated[
-        int, Meta(ge=0, le=HIGHEST_PORT, description="Port of the devnet's JSON-RPC, on loopback.")
-    ] = 8545
-    chain_passphrase: Annotated[
-        str | None, Meta(description="Passphrase of the chain's key; unset: asked for on a terminal.")
-    ] = None
-    chain_confirmations: Annotated[
-        int, Meta(ge=0, le=1000, description="Blocks that make an event count; 0: 1 on the devnet, else 12.")
-    ] = 0
     log_level: Annotated[str, Meta(description="debug, info, warning or error.")] = "info"
 
     def __post_init__(self) -> None:

@@ -4,11 +4,9 @@ The key is never an argument of a command and never in a log. Importing this is 
 when a key is made or opened.
 """
 
-import getpass
 import os
 import stat
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,11 +151,16 @@ def open_key(path: Path, passphrase: str) -> Signer:
     return Signer(Account.from_key(key))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_own(path: Path) -> bytes | None:
+    """What is in a file that nobody else may read, at most a byte more than `MAX_FILE_BYTES`; None: no file.
+
+    Raises:
+        CallerFault: `key_readable_by_others`, `data_not_writable`. Unavailable: `disk_failed`.
+    """
     try:
         descriptor = open_regular(path)
-    except FileNotFoundError as error:
-        raise CallerFault("no_key", f"There is no key in {path}: digm chain key makes one.") from error
+    except FileNotFoundError:
+        return None
     except OSError as error:
         raise disk_fault(error, path.parent) from error
     with os.fdopen(descriptor, "rb") as file:
@@ -167,6 +170,13 @@ def _read(path: Path) -> dict[str, Any]:
         raise CallerFault(
             "key_readable_by_others", f"Others can read {path}: chmod 600 it, and think of the key as known."
         )
+    return content
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = read_own(path)
+    if content is None:
+        raise CallerFault("no_key", f"There is no key in {path}: digm chain key makes one.")
     try:
         said = msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -178,21 +188,3 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _bad_file(path: Path) -> CallerFault:
     return CallerFault("bad_key_file", f"{path} is no key in Web3 Secret Storage (version 3).")
-
-
-def ask_passphrase(
-    setting: str | None, is_new: bool = False, ask: Callable[[str], str] = getpass.getpass
-) -> str:
-    """The passphrase: the setting's, or asked for on a terminal.
-
-    Raises:
-        CallerFault: `no_passphrase`: neither is there; `weak_passphrase`: a new one was not typed twice alike.
-    """
-    if setting:
-        return setting
-    if not sys.stdin.isatty():
-        raise CallerFault("no_passphrase", "The chain's key needs a passphrase: set DIGM_CHAIN_PASSPHRASE.")
-    typed = ask("Passphrase of the chain's key: ")
-    if is_new and ask("Once more: ") != typed:
-        raise CallerFault("weak_passphrase", "That was not the same twice.")
-    return typed

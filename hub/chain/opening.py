@@ -12,8 +12,9 @@ from hub.chain.events import EventReader
 from hub.chain.journal import FILE_NAME as JOURNAL_FILE
 from hub.chain.journal import Journal
 from hub.chain.keystore import FILE_NAME as KEY_FILE
-from hub.chain.keystore import ask_passphrase, open_key
+from hub.chain.keystore import open_key
 from hub.chain.outbox import Outbox
+from hub.chain.passphrase import ask_passphrase
 from hub.chain.rpc import Rpc
 from hub.chain.sender import Patience, Sender
 from hub.config import Settings
@@ -79,7 +80,7 @@ async def open_client(settings: Settings, with_key: bool) -> AsyncIterator[Chain
         path = folder_of(settings) / KEY_FILE
         if not path.exists():  # before anybody is asked for a passphrase
             raise CallerFault("no_key", f"There is no key in {path}: digm chain key makes one.")
-        signer = open_key(path, ask_passphrase(settings.chain_passphrase))
+        signer = open_key(path, ask_passphrase(settings))
     async with open_rpc(settings) as rpc:
         reader = ChainClient(rpc)
         if signer is None:

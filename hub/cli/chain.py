@@ -62,6 +62,7 @@ def key(
     import getpass
 
     from hub.chain import keystore, opening
+    from hub.chain.passphrase import ask_passphrase
     from hub.config import load_settings
 
     settings = load_settings()
@@ -71,7 +72,7 @@ def key(
         secret = ""
         if take_in:
             secret = getpass.getpass("Private key: ") if sys.stdin.isatty() else sys.stdin.readline()
-        passphrase = keystore.ask_passphrase(settings.chain_passphrase, is_new=True)
+        passphrase = ask_passphrase(settings, is_new=True)
         if take_in:
             address = keystore.import_key(path, keystore.key_bytes(secret), passphrase)
         else:

@@ -21,7 +21,7 @@ def load_secret(data: Path, name: str) -> bytes:
     try:
         if not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _create_once(path)
+            create_once(path, secrets.token_bytes(SECRET_BYTES))
         secret = path.read_bytes()
     except OSError as error:
         raise CallerFault(
@@ -32,11 +32,12 @@ def load_secret(data: Path, name: str) -> bytes:
     return secret
 
 
-def _create_once(path: Path) -> None:
+def create_once(path: Path, content: bytes) -> None:
+    """Make a file, mode 600, whole or not at all; one that is there stays as it is. Raises OSError."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent)  # mkstemp's mode is 600
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(SECRET_BYTES))
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         # link, not rename: it fails when another process was first, so both use the same secret.

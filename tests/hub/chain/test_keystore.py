@@ -7,7 +7,9 @@ import pytest
 from eth_account import Account
 
 from digm.errors import CallerFault
-from hub.chain.keystore import address_of, ask_passphrase, create_key, import_key, open_key
+from hub.chain.keystore import address_of, create_key, import_key, open_key
+from hub.chain.passphrase import ask_passphrase, make_passphrase, passphrase_file
+from hub.config import Settings
 
 SECRET = "a good passphrase"  # noqa: S105 - of a test
 WORK = 1 << 4
@@ -80,9 +82,31 @@ def test_what_is_wrong_with_a_key_has_a_name(tmp_path: Path) -> None:
     assert caught.value.code == "bad_key"
 
 
-def test_the_passphrase_is_a_setting_or_asked_for_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ask_passphrase(SECRET) == SECRET
+def test_the_passphrase_is_a_setting_or_in_a_file_or_asked_for_on_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    settings = Settings(data=tmp_path)
     with pytest.raises(CallerFault) as caught:
-        ask_passphrase(None)
+        ask_passphrase(settings)
     assert caught.value.code == "no_passphrase"
+    make_passphrase(tmp_path)
+    made = ask_passphrase(settings)
+    make_passphrase(tmp_path)
+    assert len(made) >= 32 and ask_passphrase(settings) == made
+    assert ask_passphrase(Settings(data=tmp_path, chain_passphrase=SECRET)) == SECRET
+
+    path = passphrase_file(tmp_path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.write_text("typed by hand \n")
+    assert ask_passphrase(settings) == "typed by hand "
+    for content in (b"", b"\n", b"\xff\xfe", b"a" * (1 << 17)):
+        path.write_bytes(content)
+        with pytest.raises(CallerFault) as caught:
+            ask_passphrase(settings)
+        assert caught.value.code == "no_passphrase", content[:10]
+    path.chmod(0o640)
+    with pytest.raises(CallerFault) as caught:
+        ask_passphrase(settings)
+    assert caught.value.code == "key_readable_by_others"
+    path.unlink()

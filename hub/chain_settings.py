@@ -1,0 +1,31 @@
+"""What an operator may choose about the chain; a part of `hub.config.Settings`, which says how it is read."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+
+class ChainSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The chain, its devnet on this machine, and the key that pays."""
+
+    chain_rpc: Annotated[
+        tuple[str, ...],
+        Meta(description="JSON-RPC URLs of one EVM chain, the preferred first; unset: this machine's devnet."),
+    ] = ()
+    chain_port: Annotated[
+        int, Meta(ge=0, le=65_535, description="Port of the devnet's JSON-RPC, on loopback.")
+    ] = 8545
+    devnet: Annotated[
+        bool, Meta(description="Whether `digm up` runs a devnet, where DIGM_CHAIN_RPC is not set.")
+    ] = True
+    chain_passphrase: Annotated[
+        str | None,
+        Meta(
+            description="Passphrase of the chain's key; unset: that of the file "
+            "DATA/secrets/chain-passphrase, else asked for on a terminal."
+        ),
+    ] = None
+    chain_confirmations: Annotated[
+        int, Meta(ge=0, le=1000, description="Blocks that make an event count; 0: 1 on the devnet, else 12.")
+    ] = 0
