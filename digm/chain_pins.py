@@ -155,6 +155,11 @@ class ChainPins:
         if handler is not None:
             handler(self, arguments, block)
 
+    def copy(self) -> "ChainPins":
+        """The same, which further events do not change: for another thread."""
+        copies = {number: dict(held) for number, held in self.copies.items()}
+        return ChainPins(dict(self.orders), dict(self.nodes), copies, deque(self.rounds, maxlen=KEPT_ROUNDS))
+
     # -- what there is
 
     @property
@@ -239,7 +244,10 @@ class ChainPins:
     def _cut(self, known: NodeOnChain, cut: int) -> dict[str, int]:
         """From the stake first, then from what is leaving."""
         from_stake = min(cut, known.stake)
-        return {"stake": known.stake - from_stake, "leaving": known.leaving - min(known.leaving, cut - from_stake)}
+        return {
+            "stake": known.stake - from_stake,
+            "leaving": known.leaving - min(known.leaving, cut - from_stake),
+        }
 
     # -- orders
 

@@ -41,6 +41,7 @@ class ChainTrack:
 
     Attributes:
         track: its id on the chain, of account and root.
+        block: in which it was published.
         artist: the account that published it, with checksum.
         owner: whose it is now; only the artist's own manifests are the artist's word.
         version: of its manifest, from 1 on.
@@ -56,6 +57,7 @@ class ChainTrack:
     byte_size: int
     version: int = 1
     is_withdrawn: bool = False
+    block: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,11 @@ class ChainTracks:
             found.apply(name, arguments)
         return found
 
-    def apply(self, name: str, arguments: Mapping[str, Any]) -> None:
-        """One more event; one that says nothing of tracks or keys changes nothing."""
+    def apply(self, name: str, arguments: Mapping[str, Any], block: int = 0) -> None:
+        """One more event, of a block; one that says nothing of tracks or keys changes nothing."""
         handler = _HANDLERS.get(name)
         if handler is not None:
-            handler(self, arguments)
+            handler(self, {**arguments, "block": block})
 
     def listed(self) -> list[ChainTrack]:
         """What is not withdrawn."""
@@ -106,6 +108,7 @@ class ChainTracks:
             manifest_hash=said["manifest_hash"],
             chunk_count=said["chunk_count"],
             byte_size=said["byte_size"],
+            block=said["block"],
         )
 
     def _change(self, track: bytes, **changes: Any) -> None:

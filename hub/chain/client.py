@@ -47,7 +47,11 @@ class ChainClient:
 
     async def has_code(self, address: str) -> bool:
         """Whether a contract is there. Raises as `Rpc.ask`."""
-        return bool(words.content(await self.rpc.ask("eth_getCode", address, "latest"), "a contract"))
+        return bool(await self.code(address))
+
+    async def code(self, address: str) -> bytes:
+        """What is deployed there. Raises as `Rpc.ask`."""
+        return words.content(await self.rpc.ask("eth_getCode", address, "latest"), "a contract")
 
     async def call(
         self, contract: Contract, address: str, function: str, *arguments: Any, block: int | None = None

@@ -16,6 +16,7 @@ from hub.chain.words import checksummed, lie
 
 _ERROR_STRING = keccak(text="Error(string)")[:4]
 _PANIC = keccak(text="Panic(uint256)")[:4]
+_BEGINNING, _MOST_IMMUTABLES = 64, 2_048  # bytes
 Abi = Sequence[Mapping[str, Any]]
 
 
@@ -87,6 +88,20 @@ class Contract:
         raise CallerFault(
             "no_such_function", f"The contract {self.name} has no {name} with {arguments} arguments."
         )
+
+    def is_code(self, code: bytes) -> bool:
+        """Whether this is what the bytecode deploys, whatever it was deployed with.
+
+        A constructor copies the code out of its own, puts immutables behind it, and leaves out what the
+        compiler wrote behind that (Vyper's sizes and version, less than 64 bytes).
+        """
+        begin = self.bytecode.find(code[:_BEGINNING]) if len(code) >= _BEGINNING else -1
+        if begin < 0:
+            return False
+        inside = self.bytecode[begin:]
+        same = next((n for n, (a, b) in enumerate(zip(code, inside, strict=False)) if a != b), len(code))
+        immutables = len(code) - same
+        return len(inside) - same < _BEGINNING and immutables <= _MOST_IMMUTABLES
 
     # -- events
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from digm.errors import CallerFault
+from digm.errors import CallerFault, PeerFault
+from hub.chain import words
 from hub.chain.client import ChainClient
 from hub.chain.contract import Contract
 from hub.chain.rules import STAKE_TERMS, SUPPLY, TOKENS
@@ -60,24 +61,42 @@ def load_deployment(path: Path) -> Deployment:
         CallerFault: `not_deployed`, `bad_deployment`.
     """
     try:
-        content = path.read_bytes()
-        if len(content) > MAX_FILE_BYTES:
-            raise _bad(path)
-        found = msgspec.json.decode(content, type=Deployment)
+        return parse_deployment(path.read_bytes(), str(path))
     except FileNotFoundError as error:
         raise CallerFault(
             "not_deployed",
             f"No contracts are known here: digm chain deploy, or put their {FILE_NAME} into {path.parent}.",
         ) from error
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise _bad(path) from error
-    if set(found.addresses) != set(KINDS):
-        raise _bad(path)
+    except OSError as error:
+        raise _bad(str(path)) from error
+
+
+def parse_deployment(content: bytes, where: str = "What was handed on") -> Deployment:
+    """Read one that may come from anybody. Raises CallerFault `bad_deployment`."""
+    try:
+        if len(content) > MAX_FILE_BYTES:
+            raise _bad(where)
+        found = msgspec.json.decode(content, type=Deployment)
+        if set(found.addresses) != set(KINDS) or found.first_block < 0:
+            raise _bad(where)
+        words.hash_of(found.genesis, "the first block's hash")
+        if any(words.address(one, "an address") != one for one in found.addresses.values()):
+            raise _bad(where)
+    except (PeerFault, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise _bad(where) from error
     return found
 
 
-def _bad(path: Path) -> CallerFault:
-    return CallerFault("bad_deployment", f"{path} does not say where contracts are.")
+def save_deployment(path: Path, deployment: Deployment) -> None:
+    """Keep one, durably. Raises as `disk_fault`."""
+    with disk_faults_named(path.parent):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        content = msgspec.json.format(msgspec.json.encode(deployment))
+        write_durably(path, content, path.parent / "incoming")
+
+
+def _bad(where: str) -> CallerFault:
+    return CallerFault("bad_deployment", f"{where} does not say where contracts are.")
 
 
 async def check_deployment(client: ChainClient, deployment: Deployment) -> None:
@@ -91,6 +110,21 @@ async def check_deployment(client: ChainClient, deployment: Deployment) -> None:
     for part, address in deployment.addresses.items():
         if not await client.has_code(address):
             raise CallerFault("not_deployed", f"There is no contract at {address}, where {part} should be.")
+
+
+async def check_code(client: ChainClient, deployment: Deployment) -> None:
+    """Whether what is there is DIGM's own code: for who got the addresses from a stranger.
+
+    Raises:
+        CallerFault: `other_contracts`. As `Rpc.ask`.
+    """
+    for part, address in deployment.addresses.items():
+        if not contract(part).is_code(await client.code(address)):
+            raise CallerFault("other_contracts", f"The contract at {address} is not DIGM's {part}.")
+    pinning, where = contract("pinning"), deployment.addresses["pinning"]
+    for part in ("registry", "para"):
+        if await client.call(pinning, where, part) != deployment.addresses[part]:
+            raise CallerFault("other_contracts", f"The contract at {where} pins for another {part}.")
 
 
 async def deploy(
@@ -126,6 +160,5 @@ async def deploy(
     terms = [{"token": addresses[part], **stake} for part, stake in STAKE_TERMS.items()]
     await put("pinning", addresses["registry"], addresses["para"], rules, terms)
     found = Deployment(await client.rpc.chain_id(), await client.genesis(), min(blocks), addresses)
-    with disk_faults_named(path.parent):
-        write_durably(path, msgspec.json.format(msgspec.json.encode(found)), path.parent / "incoming")
+    save_deployment(path, found)
     return found

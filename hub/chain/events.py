@@ -90,9 +90,8 @@ class EventReader:
             if event is not None:
                 yield step, event
 
-    def all_events(self) -> Iterator[tuple[Step, Event]]:
-        """All steps from the first on."""
-        after = 0
+    def all_events(self, after: int = 0) -> Iterator[tuple[Step, Event]]:
+        """All steps behind one, to the last."""
         while steps := self._journal.steps(after):
             yield from self._decoded(steps)
             after = steps[-1].sequence
@@ -152,6 +151,7 @@ class EventReader:
                 raise words.lie("a log that was not asked for")
             if hashes.setdefault(one.block, one.block_hash) != one.block_hash:
                 raise words.lie("logs of two blocks with one number")
+            self._contracts[one.address].event(one)  # what cannot be decoded never gets into the journal
         if any((one.block, one.index) >= (other.block, other.index) for one, other in pairwise(logs)):
             raise words.lie("logs that are not in order")
         return logs

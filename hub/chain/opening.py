@@ -47,6 +47,11 @@ def confirmations_of(settings: Settings, chain_id: int) -> int:
     return 1 if chain_id == DEVNET_CHAIN_ID else CONFIRMATIONS
 
 
+def urls_of(settings: Settings) -> tuple[str, ...]:
+    """The chain's servers; the devnet of this machine where none are named."""
+    return settings.chain_rpc or (f"http://127.0.0.1:{settings.chain_port}",)
+
+
 @asynccontextmanager
 async def open_rpc(settings: Settings) -> AsyncIterator[Rpc]:
     """The chain's servers; the devnet of this machine where none are named.
@@ -54,8 +59,7 @@ async def open_rpc(settings: Settings) -> AsyncIterator[Rpc]:
     Raises:
         CallerFault: `bad_setting`. Unavailable: `devnet_missing`; as `Rpc.ask`.
     """
-    urls = settings.chain_rpc or (f"http://127.0.0.1:{settings.chain_port}",)
-    async with Rpc(urls) as rpc:
+    async with Rpc(urls_of(settings)) as rpc:
         try:
             await rpc.chain_id()
         except Unavailable as fault:
@@ -111,13 +115,18 @@ async def open_deployed(settings: Settings, with_key: bool) -> AsyncIterator[tup
         yield client, deployed
 
 
+def open_journal(settings: Settings, deployed: Deployment) -> Journal:
+    """What was read of these contracts' events. Blocks; raises as `Journal`."""
+    addresses = ",".join(sorted(deployed.addresses.values()))
+    return Journal(folder_of(settings) / JOURNAL_FILE, f"{deployed.genesis}:{addresses}")
+
+
 @asynccontextmanager
 async def open_reader(settings: Settings) -> AsyncIterator[EventReader]:
     """The contracts' events, read from where they were read to. Raises as `open_deployed`, `Journal`."""
     async with open_deployed(settings, with_key=False) as (client, deployed):
-        addresses = ",".join(sorted(deployed.addresses.values()))
         confirmations = confirmations_of(settings, deployed.chain_id)
-        journal = Journal(folder_of(settings) / JOURNAL_FILE, f"{deployed.genesis}:{addresses}")
+        journal = open_journal(settings, deployed)
         poll_s = DEVNET_POLL_S if deployed.chain_id == DEVNET_CHAIN_ID else POLL_S
         try:
             yield EventReader(

@@ -15,7 +15,7 @@ from hub.chain.journal import Step
 from hub.chain.model import Event
 from hub.chain.opening import checked_address, confirmations_of, folder_of
 from hub.chain.rules import TOKENS
-from hub.chain.tracks import FoundTrack
+from hub.chain.state import FoundTrack
 from hub.config import Settings
 
 MOST_ORDERS = 10_000

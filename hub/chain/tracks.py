@@ -4,21 +4,13 @@ Titles are not here: they are in manifests, which the network gives and the arti
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-from digm.chain_tracks import ChainTrack, ChainTracks, binding_message
+from digm.chain_tracks import Binding, ChainTracks, binding_message
 from hub.chain.deployment import Deployment
 from hub.chain.journal import Step
 from hub.chain.model import Event
+from hub.chain.state import FoundTrack
 from hub.signatures import verify
-
-
-@dataclass(frozen=True)
-class FoundTrack:
-    """A track that is not withdrawn. `artist_key`: who must have signed its manifest; None: nobody says so."""
-
-    said: ChainTrack
-    artist_key: bytes | None
 
 
 def tracks_of(deployed: Deployment, steps: Iterable[tuple[Step, Event]]) -> list[FoundTrack]:
@@ -34,14 +26,39 @@ def tracks_of(deployed: Deployment, steps: Iterable[tuple[Step, Event]]) -> list
             standing.pop(key, None)
         elif event.contract == "registry":
             standing[key] = event
-    found = ChainTracks.of((event.name, event.arguments) for event in standing.values())
-    registry = _canonical(deployed.addresses["registry"])
-    keys: dict[str, bytes] = {}
-    for account, binding in found.bindings.items():
-        message = binding_message(deployed.chain_id, registry, _canonical(account))
-        if verify(binding.key, binding.signature, message):
-            keys[account] = binding.key
-    return [FoundTrack(track, keys.get(track.artist)) for track in found.listed()]
+    found = ChainTracks()
+    for event in standing.values():
+        found.apply(event.name, event.arguments, event.log.block)
+    keys = ArtistKeys(deployed)
+    return [keys.found(found, track.track) for track in found.listed()]
+
+
+class ArtistKeys:
+    """Whether artists' keys have signed what accounts say of them; each signature is checked once."""
+
+    def __init__(self, deployed: Deployment) -> None:
+        self._chain_id = deployed.chain_id
+        self._registry = _canonical(deployed.addresses["registry"])
+        self._checked: dict[tuple[str, Binding], bool] = {}
+
+    def found(self, said: ChainTracks, track: bytes) -> FoundTrack:
+        """A track with the key that is its artist's; without, where the key has not signed for the account.
+
+        Args:
+            track: its id on the chain.
+        """
+        one = said.tracks[track]
+        binding = said.bindings.get(one.artist)
+        is_signed = binding is not None and self._is_signed(one.artist, binding)
+        return FoundTrack(one, binding.key if binding is not None and is_signed else None)
+
+    def _is_signed(self, account: str, binding: Binding) -> bool:
+        known = self._checked.get((account, binding))
+        if known is None:
+            message = binding_message(self._chain_id, self._registry, _canonical(account))
+            known = verify(binding.key, binding.signature, message)
+            self._checked[account, binding] = known
+        return known
 
 
 def _canonical(address: str) -> bytes:

@@ -30,6 +30,9 @@ def test_tracks_are_listed_as_they_were_published_and_changed() -> None:
     assert (second.track_root, second.version, second.owner) == (bytes([8]) * 32, 1, ARTIST)
     found.apply("TrackTransferred", {"track": track, "sender": ARTIST, "receiver": BUYER})
     assert found.listed()[0].owner == BUYER and found.listed()[0].artist == ARTIST
+    found.apply(*published(9), block=12)
+    assert found.listed()[-1].block == 12
+    found.apply("TrackWithdrawn", {"track": published(9)[1]["track"]})
     found.apply("TrackWithdrawn", {"track": track})
     assert [one.track_root for one in found.listed()] == [bytes([8]) * 32]
     assert found.tracks[track].is_withdrawn

@@ -21,10 +21,17 @@ class Methods:
     """Every method by its name.
 
     Args:
+        deployment: where DIGM's contracts are, as JSON has it; None: nowhere yet.
         version: what `web3_clientVersion` says.
     """
 
-    def __init__(self, machine: Machine, store: DevnetStore, version: str = "digm-devnet/1") -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        store: DevnetStore,
+        deployment: Callable[[], Any] = lambda: None,
+        version: str = "digm-devnet/1",
+    ) -> None:
         self._machine, self._store, self._version = machine, store, version
         filters = Filters(lambda: machine.head, lambda n: (store.block(n) or {})["hash"], self._logs)
         self._known: dict[str, Callable[[Parameters], Any]] = {
@@ -56,6 +63,7 @@ class Methods:
             "eth_newBlockFilter": filters.new_for_blocks,
             "eth_getFilterChanges": filters.changes,
             "eth_uninstallFilter": filters.remove,
+            "digm_deployment": lambda _: deployment(),
             "evm_mine": self._mine_one,
             "anvil_mine": self._mine_many,
             "evm_increaseTime": lambda p: machine.advance(read.read_number(read.at(p, 0), "seconds", 1 << 40)),

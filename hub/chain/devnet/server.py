@@ -9,6 +9,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -81,10 +82,21 @@ def _open(folder: Path) -> tuple[DevnetStore, Answer]:
     store = DevnetStore(folder)
     try:
         balances = {bytes.fromhex(account.address[2:]): BALANCE_WEI for account in demo_accounts()}
-        return store, Methods(Machine(store, CHAIN_ID, balances, time.time), store).answer
+        machine = Machine(store, CHAIN_ID, balances, time.time)
+        return store, Methods(machine, store, partial(_deployment, folder)).answer
     except BaseException:
         store.close()
         raise
+
+
+def _deployment(folder: Path) -> Any:
+    """For a hub that knows nothing but this server's URL."""
+    from hub.chain.deployment import FILE_NAME
+
+    try:
+        return msgspec.json.decode((folder / FILE_NAME).read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 async def _ready() -> dict[str, bool]:
