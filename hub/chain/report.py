@@ -1,6 +1,6 @@
 """What `digm chain` shows: the chain, orders, nodes and events, as mappings of plain values."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -81,14 +81,7 @@ async def node_of(client: ChainClient, deployed: Deployment, address: str) -> di
     return found
 
 
-def event_line(step: Step, event: Event) -> str:
-    """One line for people."""
-    arguments = " ".join(f"{name}={value}" for name, value in _plain(event.arguments).items())
-    taken_back = "TAKEN BACK: " if step.is_undone else ""
-    return f"{step.sequence}  block {event.log.block}  {taken_back}{event.contract}.{event.name}  {arguments}"
-
-
-def event_json(step: Step, event: Event) -> str:
+def event_json(step: Step, event: Event, in_words: Sequence[str]) -> str:
     """One line for programs."""
     said = {
         "sequence": step.sequence,
@@ -100,6 +93,7 @@ def event_json(step: Step, event: Event) -> str:
         "block_hash": event.log.block_hash,
         "transaction": event.log.transaction_hash,
         "log_index": event.log.index,
+        "words": in_words,
     }
     return msgspec.json.encode(said).decode()
 

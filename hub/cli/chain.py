@@ -261,19 +261,28 @@ def events(
     after: Annotated[int, typer.Option(min=0, help="Only what came after this number.")] = 0,
     watch: Annotated[bool, typer.Option("--watch", help="Go on with what happens.")] = False,
 ) -> None:
-    """Show what happened in the contracts, as far as it counts; and what the chain took back."""
+    """Show what happened in the contracts, in words, as far as it counts; and what the chain took back."""
 
     async def work(settings: "Settings") -> None:
-        from hub.chain.opening import open_reader
-        from hub.chain.report import event_json, event_line
+        from hub.chain.deployment import FILE_NAME, load_deployment
+        from hub.chain.opening import folder_of, open_reader
+        from hub.chain.report import event_json
+        from hub.chain.story import FolderNames, WholeStory, line
 
         async with open_reader(settings) as reader:
-            last = after
+            story, last = WholeStory(load_deployment(folder_of(settings) / FILE_NAME)), 0
+            names = FolderNames(settings.data, story)
             while True:
                 await reader.catch_up_patiently(forever=watch)
                 while found := reader.events(last):
-                    for step, event in found:
-                        print(event_json(step, event) if as_json else event_line(step, event), flush=True)
+                    for step, event, told in story.tell(found):
+                        if step.sequence <= after:
+                            continue
+                        if as_json:
+                            print(event_json(step, event, [names.say(one) for one in told]), flush=True)
+                            continue
+                        for one in told:
+                            print(line(one, names.say(one)), flush=True)
                     last = found[-1][0].sequence
                 if not watch:
                     return

@@ -42,7 +42,11 @@ def test_an_order_has_what_was_paid_in_less_what_was_paid_out() -> None:
     assert (found.holders(1), found.orders_of(NODE), found.nodes[NODE].copies) == ([NODE], [1], 1)
     found.apply("OrderExtended", {"order_id": 1, "ends_at": 6_000, "added": 1_000})
     found.apply("OrderCancelled", {"order_id": 1, "ends_at": 5_500})
-    assert (found.orders[1].escrow, found.orders[1].ends_at, found.orders[1].is_cancelled) == (6_400, 5_500, True)
+    assert (found.orders[1].escrow, found.orders[1].ends_at, found.orders[1].is_cancelled) == (
+        6_400,
+        5_500,
+        True,
+    )
     assert [one.order_id for one in found.running(5_499)] == [1] and found.running(5_500) == []
     found.apply("OrderClosed", {"order_id": 1, "refund": 6_400})
     assert found.orders[1].escrow == 0 and found.orders[1].is_closed and found.running(0) == []
