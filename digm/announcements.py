@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from digm.bitfield import Bitfield
+from digm.chain_standing import read_account
 from digm.chunks import MAX_CHUNKS, MAX_RENDITIONS
 from digm.errors import CallerFault, PeerFault
 from digm.ids import from_hex, is_hex_id, to_hex
@@ -58,6 +59,7 @@ class Announcement:
         operator, network: who runs it and in which network (such as an AS number), as it says itself.
         sequence: grows with each announcement of the node, whatever the track.
         issued_at, valid_until: seconds since 1970 on the node's clock.
+        account: its account on the chain, 0x and 40 hex digits, as it says itself; None: it has none.
     """
 
     node: bytes
@@ -74,6 +76,7 @@ class Announcement:
     signal_url: str | None = None
     multiaddrs: tuple[str, ...] = ()
     pinned_for: tuple[bytes, ...] = ()
+    account: str | None = None
 
     @property
     def lifetime_s(self) -> int:
@@ -97,7 +100,7 @@ def encode_announcement(announcement: Announcement, sign: Sign) -> bytes:
     Raises:
         CallerFault: `announcement_too_large`: announce whole renditions, or fewer addresses.
     """
-    members = {
+    members: dict[str, object] = {
         "node": to_hex(announcement.node),
         "instance": announcement.instance.hex(),
         "track_root": to_hex(announcement.track_root),
@@ -116,6 +119,8 @@ def encode_announcement(announcement: Announcement, sign: Sign) -> bytes:
         "issued_at": announcement.issued_at,
         "valid_until": announcement.valid_until,
     }
+    if announcement.account is not None:
+        members["account"] = announcement.account
     return encode_signed(KIND, members, sign, MAX_ANNOUNCEMENT_BYTES)
 
 
@@ -144,6 +149,7 @@ def parse_announcement(document: bytes, now_s: float, verify: Verify) -> Announc
         sequence=reader.integer("sequence", 0, MAX_SEQUENCE),
         issued_at=reader.integer("issued_at", 0, MAX_TIME_S),
         valid_until=reader.integer("valid_until", 0, MAX_TIME_S),
+        account=read_account(reader, "account") if reader.value("account") is not None else None,
     )
     check_times(KIND, announcement.issued_at, announcement.valid_until, now_s)
     if announcement.lifetime_s > MAX_LIFETIME_S:

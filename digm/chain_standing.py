@@ -71,9 +71,7 @@ def standing_to_json(standing: ChainStanding) -> dict[str, object]:
 
 def standing_from_json(reader: JsonReader) -> ChainStanding:
     """The same, read. Raises PeerFault `<kind>_field`."""
-    account, node_class = reader.text("account", 42), reader.text("class", 16)
-    if not _ACCOUNT.fullmatch(account):
-        reader.refuse("account", "0x and 40 hex digits")
+    account, node_class = read_account(reader, "account"), reader.text("class", 16)
     if node_class not in set(NodeClass):
         reader.refuse("class", f"one of {', '.join(NodeClass)}")
     return ChainStanding(
@@ -86,6 +84,14 @@ def standing_from_json(reader: JsonReader) -> ChainStanding:
         slashed=_units(reader, "slashed"),
         jailed_until=reader.optional_integer("jailed_until", 0, MAX_TIME_S),
     )
+
+
+def read_account(reader: JsonReader, field: str) -> str:
+    """An account. Raises PeerFault `<kind>_field`."""
+    account = reader.text(field, 42)
+    if not _ACCOUNT.fullmatch(account):
+        reader.refuse(field, "0x and 40 hex digits")
+    return account
 
 
 def _units(reader: JsonReader, field: str) -> int:

@@ -43,7 +43,7 @@ class EventReader:
         poll_s: float = 4.0,
     ) -> None:
         self._rpc, self._journal, self._contracts = rpc, journal, contracts
-        self._first_block, self._confirmations = first_block, max(1, confirmations)
+        self._first_block, self.confirmations = first_block, max(1, confirmations)
         self._pace = pace or Pace()
         self.poll_s = poll_s
 
@@ -103,14 +103,14 @@ class EventReader:
             await self._check_below(head)
             return head, False
         first = self._first_block if anchor is None else anchor.number + 1
-        stretch = next_stretch(first, head, self._confirmations, self._pace.blocks)
+        stretch = next_stretch(first, head, self.confirmations, self._pace.blocks)
         if stretch is None:
             if anchor is not None and await self._block_hash(anchor.number) != anchor.hash:
                 await self._find_fork()
                 return head, False
         elif not await self._read(anchor, *stretch):
             return head, False
-        self._journal.tell(head - self._confirmations + 1)
+        self._journal.tell(head - self.confirmations + 1)
         return head, stretch is None or stretch[1] == head
 
     async def _read(self, anchor: Anchor | None, first: int, last: int) -> bool:

@@ -12,7 +12,7 @@ import structlog
 
 from digm.errors import DigmError, Unavailable
 from hub.chain.client import ChainClient
-from hub.chain.deployment import Deployment, check_deployment
+from hub.chain.deployment import Deployment, check_deployment, contract
 from hub.chain.events import PASSING, EventReader
 from hub.chain.finding import Finder
 from hub.chain.follower import AskOthers
@@ -71,9 +71,12 @@ class Following:
         try:
             if not known.is_current:  # it may be another server now, or a chain begun anew
                 await check_deployment(ChainClient(rpc), deployed)
+            if not known.rules:
+                picture.state = replace(picture.state, rules=await _rules(ChainClient(rpc), deployed))
             head = await reader.catch_up()
             picture.look(reader)
-            picture.state = replace(picture.state, head=head, is_current=True, trouble="")
+            counted = head - reader.confirmations + 1
+            picture.state = replace(picture.state, head=head, counted=counted, is_current=True, trouble="")
         except DigmError as fault:
             picture.state = replace(picture.state, is_current=False, trouble=fault.code)
             if picture.state != known:
@@ -94,3 +97,10 @@ class Following:
         if fault.code != self._trouble:
             log.warning("chain_not_followed", code=fault.code, reason=fault.message)
             self._trouble = fault.code
+
+
+async def _rules(client: ChainClient, deployed: Deployment) -> dict[str, int]:
+    """What `Pinning` was deployed with; it never changes. Raises as `ChainClient.call`."""
+    pinning, address = contract("pinning"), deployed.addresses["pinning"]
+    rules: dict[str, int] = dict(await client.call(pinning, address, "rules"))
+    return rules | {"start_block": await client.call(pinning, address, "start_block")}

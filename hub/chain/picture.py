@@ -10,6 +10,7 @@ from hub.chain.events import EventReader
 from hub.chain.journal import Step
 from hub.chain.model import Event
 from hub.chain.state import ChainState
+from hub.chain.story import Storyteller
 from hub.chain.tracks import ArtistKeys
 
 RECENT = 500
@@ -22,6 +23,7 @@ class Picture:
         self._keys = ArtistKeys(deployed)
         self._recent: deque[tuple[Step, Event]] = deque(maxlen=RECENT)
         self._tracks, self._pins = ChainTracks(), ChainPins()
+        self._teller = Storyteller(deployed)
         self.state = ChainState(deployed=deployed)
 
     def look(self, reader: EventReader) -> bool:
@@ -39,13 +41,20 @@ class Picture:
             self._recent.append((step, event))
             touched.add(event.contract)
             is_undone = is_undone or step.is_undone
+            self._teller.tell(step, event, self._pins)
             if not is_undone:
                 self._apply(event)
         if sequence == before:
             return False
         if is_undone:
             self._tell_anew(reader, sequence)
-        self.state = replace(self.state, sequence=sequence, recent=tuple(self._recent))
+        self.state = replace(
+            self.state,
+            sequence=sequence,
+            recent=tuple(self._recent),
+            told=tuple(self._teller.story.told),
+            marks={node: dict(marks) for node, marks in self._teller.story.marks.items()},
+        )
         if "pinning" in touched:
             self.state = replace(self.state, pins=self._pins.copy())
         if "registry" in touched:

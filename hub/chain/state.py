@@ -1,9 +1,11 @@
 """What a process knows of the chain at one moment. Importing it costs nothing."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from digm.chain_pins import ChainPins
+from digm.chain_story import Mark, Told
 from digm.chain_tracks import ChainTrack
 
 if TYPE_CHECKING:
@@ -34,6 +36,10 @@ class ChainState:
         withdrawn: those that are, of artists whose key has signed for the account.
         pins: orders, copies, nodes and rounds.
         recent: the last steps with their events, oldest first.
+        told: what there is to say of the last steps, oldest first.
+        marks: account -> round -> what came of it, of the latest rounds.
+        counted: the newest block of which events count; `head` less the confirmations.
+        rules: of `Pinning`, with its `start_block`; empty before the server was asked.
     """
 
     deployed: "Deployment | None" = None
@@ -45,3 +51,14 @@ class ChainState:
     withdrawn: tuple[FoundTrack, ...] = ()
     pins: ChainPins = field(default_factory=ChainPins)
     recent: "tuple[tuple[Step, Event], ...]" = ()
+    told: tuple[Told, ...] = ()
+    marks: Mapping[str, Mapping[int, Mark]] = field(default_factory=dict)
+    counted: int = 0
+    rules: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def epoch(self) -> int | None:
+        """The one of block `counted`; None while the rules are not known."""
+        if not self.rules or self.counted < self.rules["start_block"]:
+            return None
+        return (self.counted - self.rules["start_block"]) // self.rules["epoch_blocks"] + 1

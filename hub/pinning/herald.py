@@ -88,7 +88,11 @@ def holdings_of(store: Readable) -> dict[bytes, Holding]:
 
 @dataclass(frozen=True)
 class HeraldSettings:
-    """How often and for how long; a node that is silent for `presence_s` counts as gone."""
+    """How often and for how long; a node that is silent for `presence_s` counts as gone.
+
+    Attributes:
+        account: ours on the chain, where there is one.
+    """
 
     operator: str = "unknown"
     network: str = "unknown"
@@ -96,6 +100,7 @@ class HeraldSettings:
     signal_url: str | None = None
     presence_s: int = 180
     announcement_s: int = 3600
+    account: str | None = None
 
 
 class Herald:
@@ -280,6 +285,7 @@ class Herald:
             sequence=self._sequence,
             issued_at=int(now_s),
             valid_until=int(now_s) + lifetime_s,
+            account=settings.account,
         )
 
     def _note(self, announcement: Announcement) -> bool:

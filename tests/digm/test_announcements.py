@@ -78,6 +78,17 @@ def test_what_a_node_announces_is_what_others_read(held, operator, sequence, lif
     assert parse_announcement(encode_announcement(said, NODE.sign), NOW, verify) == said
 
 
+def test_a_node_may_name_its_account_on_the_chain_and_only_an_account():
+    account = "0x" + "Ab" * 20
+    assert parse_announcement(raw(account=account), NOW, verify).account == account
+    assert b"account" not in raw()
+    for wrong in ("", "0x12", account + "0", account[2:] + "ab", 7, [], account.replace("A", "g")):
+        document = tampered(account=wrong)
+        assert refusal(lambda document=document: parse_announcement(document, NOW, verify)) == (
+            "announcement_field"
+        )
+
+
 def test_a_track_of_an_hour_in_all_its_renditions_fits_into_8_kib():
     held = {number: Bitfield(900, range(0, 900, 2)) for number in range(4)}
     assert len(raw(held=held, multiaddrs=("/ip4/192.0.2.1/tcp/4001" * 4,) * 8)) <= MAX_ANNOUNCEMENT_BYTES

@@ -103,6 +103,10 @@ async def test_what_the_chain_takes_back_is_taken_back_here(tmp_path: Path) -> N
                 process.ask("anvil_rollback", 1)
                 process.ask("anvil_mine", "0x3")
                 await until(follower, lambda: roots(follower) == [one.root])
+                told = [one for one in follower.state.told if one.event == "TrackPublished"]
+                assert [one.is_undone for one in told] == [False, False, True]
+                assert told[1].sentence == told[2].sentence
+                assert follower.state.rules["miss_points"] == 200 and follower.state.epoch == 1
                 # A server that dies and comes back is noticed, and nothing is forgotten meanwhile.
                 process.kill()
                 await until(follower, lambda: follower.state.trouble == "chain_unreachable")
