@@ -1,5 +1,6 @@
 """What Hypercorn's HTTP/2 needs to be told: what comes for a stream that is answered already is no error; a
-client that resets what it asked for, again and again, is one (CVE-2023-44487); so is half an answer."""
+client that resets what it asked for, again and again, is one (CVE-2023-44487); so is half an answer; and a
+client that takes nothing makes no room."""
 
 from typing import Any
 
@@ -7,10 +8,11 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import hypercorn.protocol
+import hypercorn.protocol.h2
 import structlog
 from hypercorn.events import Closed
 from hypercorn.protocol.events import StreamClosed
-from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, BufferCompleteError, H2Protocol, StreamBuffer
 from priority.priority import MissingStreamError
 
 from digm.token_bucket import TokenBucket
@@ -33,6 +35,32 @@ class _AnsweredStream:
 class _Streams(dict[int, Any]):
     def __missing__(self, _stream_id: int) -> _AnsweredStream:
         return _AnsweredStream()
+
+
+class _BoundedBuffer(StreamBuffer):
+    """What an answer is ahead of its client: `BUFFER_HIGH_WATER`, and what it said last.
+
+    Hypercorn 0.18 wakes the answer whenever it looks for something to send, though the client's window is shut:
+    whole bodies are copied for clients that take nothing.
+    """
+
+    async def push(self, data: bytes) -> None:
+        if self._complete:
+            raise BufferCompleteError
+        self.buffer.extend(data)
+        await self._is_empty.clear()
+        if len(self.buffer) >= BUFFER_HIGH_WATER:
+            await self._paused.clear()
+            await self._paused.wait()
+
+    async def pop(self, max_length: int) -> bytes:
+        data = bytes(self.buffer[:max_length])
+        del self.buffer[:max_length]
+        if len(self.buffer) < BUFFER_HIGH_WATER:
+            await self._paused.set()
+        if not self.buffer:
+            await self._is_empty.set()
+        return data
 
 
 class PatientH2Protocol(H2Protocol):
@@ -75,3 +103,4 @@ class PatientH2Protocol(H2Protocol):
 def forget_late_bodies() -> None:
     """Make Hypercorn use it, for the whole process."""
     vars(hypercorn.protocol)["H2Protocol"] = PatientH2Protocol
+    vars(hypercorn.protocol.h2)["StreamBuffer"] = _BoundedBuffer

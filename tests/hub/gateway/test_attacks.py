@@ -269,7 +269,7 @@ async def test_readers_over_http_2_that_take_nothing_are_dropped_and_hold_little
             writer.write(client.data_to_send())
         writer.close()
 
-    async with at_most_more(server, 150 * MIB), asyncio.timeout(60):
+    async with at_most_more(server, 120 * MIB), asyncio.timeout(60):
         outcomes = await asyncio.gather(*(stall() for _ in range(5)), return_exceptions=True)
     assert all(outcome is None or isinstance(outcome, ConnectionError) for outcome in outcomes), outcomes
     await assert_serves(server, track[1].chunk(0, 0))
