@@ -17,6 +17,7 @@ from hub.api.reports import add_reports
 from hub.api.server import Runner, add_safe_headers
 from hub.api.sources import add_sources
 from hub.bridge.bridge import add_bridge
+from hub.bridge.chain import add_chain
 from hub.config import Settings
 from hub.granting.links import VaultLinks
 from hub.granting.rate import RateLimit
@@ -67,6 +68,7 @@ def create_app(settings: Settings, static: StaticFiles | None = None) -> web.App
     add_signalling(app, settings)
     add_reports(app)
     add_bridge(app)
+    add_chain(app)
     add_sources(app)
     add_pins(app)
     add_fresh_index(app)

@@ -13,6 +13,13 @@ class ChainSettings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description="JSON-RPC URLs of one EVM chain, the preferred first; unset: this machine's devnet."),
     ] = ()
+    chain_deployment: Annotated[
+        str,
+        Meta(
+            description="Where DIGM's contracts are: a deployment.json, or what is in it; unset: "
+            "DATA/chain/deployment.json, else asked for."
+        ),
+    ] = ""
     chain_port: Annotated[
         int, Meta(ge=0, le=65_535, description="Port of the devnet's JSON-RPC, on loopback.")
     ] = 8545

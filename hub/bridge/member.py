@@ -21,6 +21,7 @@ from hub.bridge.directory import Directory, Provider
 from hub.bridge.introductions import ask_strangers
 from hub.bridge.orders import HubOrders
 from hub.bridge.published import Published
+from hub.chain.handing_on import serve_deployment
 from hub.node.twins import LastWords
 from hub.pinning.auditor import Auditor
 from hub.pinning.covers import serve_covers
@@ -179,6 +180,7 @@ class Member:
             timeout_s=MANIFEST.timeout_s, parallel=8,
         )  # fmt: skip
         serve_covers(backbone, self._services.store)
+        serve_deployment(backbone, settings)
         LastWords().serve(backbone)
         return backbone
 

@@ -17,11 +17,12 @@ from digm.errors import CallerFault, PeerFault
 from hub.chain import words
 from hub.chain.client import ChainClient
 from hub.chain.contract import Contract
+from hub.chain.handing_on import FILE_NAME as FILE_NAME
+from hub.chain.handing_on import FOLDER, MAX_DOCUMENT_BYTES, document_of
 from hub.chain.rules import STAKE_TERMS, SUPPLY, TOKENS
+from hub.config import Settings
 from hub.storage.durable import disk_faults_named, write_durably
 
-FILE_NAME = "deployment.json"
-MAX_FILE_BYTES = 1 << 16
 ABI = Path(__file__).with_name("abi")
 KINDS = {"registry": "TrackRegistry", "pinning": "Pinning", **dict.fromkeys(TOKENS, "Token")}
 """The contracts by their part, and what each is compiled from."""
@@ -54,19 +55,29 @@ def contract(part: str) -> Contract:
     return Contract(part, said["abi"], bytes.fromhex(str(said["bytecode"]).removeprefix("0x")))
 
 
-def load_deployment(path: Path) -> Deployment:
-    """Read one.
+def deployment_of(settings: Settings) -> Deployment:
+    """Where the contracts are that this data folder goes by. Blocks.
 
     Raises:
-        CallerFault: `not_deployed`, `bad_deployment`.
+        CallerFault: `not_deployed`, `bad_deployment`, `bad_setting`.
     """
+    document = document_of(settings)
+    if document is None:
+        raise CallerFault(
+            "not_deployed",
+            f"No contracts are known here: digm chain deploy, or put their {FILE_NAME} into "
+            f"{settings.data / FOLDER}.",
+        )
+    where = "DIGM_CHAIN_DEPLOYMENT" if settings.chain_deployment else str(settings.data / FOLDER / FILE_NAME)
+    return parse_deployment(document, where)
+
+
+def load_deployment(path: Path) -> Deployment:
+    """Read one from a file. Raises CallerFault `not_deployed`, `bad_deployment`."""
     try:
         return parse_deployment(path.read_bytes(), str(path))
     except FileNotFoundError as error:
-        raise CallerFault(
-            "not_deployed",
-            f"No contracts are known here: digm chain deploy, or put their {FILE_NAME} into {path.parent}.",
-        ) from error
+        raise CallerFault("not_deployed", f"There is no {path}: digm chain deploy writes it.") from error
     except OSError as error:
         raise _bad(str(path)) from error
 
@@ -74,7 +85,7 @@ def load_deployment(path: Path) -> Deployment:
 def parse_deployment(content: bytes, where: str = "What was handed on") -> Deployment:
     """Read one that may come from anybody. Raises CallerFault `bad_deployment`."""
     try:
-        if len(content) > MAX_FILE_BYTES:
+        if len(content) > MAX_DOCUMENT_BYTES:
             raise _bad(where)
         found = msgspec.json.decode(content, type=Deployment)
         if set(found.addresses) != set(KINDS) or found.first_block < 0:

@@ -13,16 +13,14 @@ import structlog
 from digm.errors import CallerFault, DigmError, PeerFault
 from hub.chain.client import ChainClient
 from hub.chain.deployment import (
-    FILE_NAME,
-    MAX_FILE_BYTES,
     Deployment,
     check_code,
     check_deployment,
-    load_deployment,
     parse_deployment,
     save_deployment,
 )
 from hub.chain.follower import AskOthers
+from hub.chain.handing_on import FILE_NAME, document_of
 from hub.chain.opening import folder_of
 from hub.chain.rpc import Rpc
 from hub.config import Settings
@@ -39,30 +37,30 @@ class Finder:
     def __init__(self, settings: Settings, ask_others: AskOthers) -> None:
         self._settings, self._ask_others = settings, ask_others
         self._path = folder_of(settings) / FILE_NAME
-        self._seen: tuple[int, ...] = ()
+        self._seen = b""
         self._known: Deployment | None = None
         self._said = ""
 
     def known(self) -> Deployment | None:
-        """What the data folder says, read again when the file is another one. Blocks.
+        """What is written down here, read again when it is something else. Blocks.
 
         Raises:
-            CallerFault: `bad_deployment`.
+            CallerFault: `bad_deployment`, `bad_setting`.
         """
-        try:
-            found = self._path.stat()
-        except OSError:
-            self._seen, self._known = (), None
-            return None
-        if (seen := (found.st_ino, found.st_size, found.st_mtime_ns)) != self._seen:
-            self._known, self._seen = load_deployment(self._path), seen
+        document = document_of(self._settings)
+        if document is None:
+            self._seen, self._known = b"", None
+        elif document != self._seen:
+            self._known, self._seen = parse_deployment(document), document
         return self._known
 
     async def look_for(self) -> Deployment:
         """Until it is known, for ever. Raises CallerFault `bad_deployment`."""
         while (found := self.known()) is None:
             if not self._settings.chain_rpc:
-                self._say("no DIGM_CHAIN_RPC, and no contracts in the data folder")
+                self._say(
+                    "neither DIGM_CHAIN_RPC nor DIGM_CHAIN_DEPLOYMENT, and no contracts in the data folder"
+                )
                 await asyncio.sleep(LOOKED_AT_S)
                 continue
             try:
@@ -101,7 +99,7 @@ class Finder:
         found: list[Deployment] = []
         for document in documents:
             try:
-                one = parse_deployment(document[: MAX_FILE_BYTES + 1])
+                one = parse_deployment(document)
                 await check_deployment(client, one)
                 await check_code(client, one)
             except (PeerFault, CallerFault) as fault:

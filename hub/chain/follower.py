@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from digm.chain_pins import ChainPins
+from hub.chain.handing_on import FILE_NAME, FOLDER
 from hub.chain.state import ChainState, FoundTrack
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 AGAIN_S = 5.0
+LOOKED_AT_S = 1.0
 AskOthers = Callable[[bytes], Awaitable[Sequence[bytes]]]
 """By the hash of a chain's first block: deployments as others hand them on, JSON each, unchecked."""
 
@@ -83,13 +85,25 @@ class ChainFollower:
         return self.version
 
     async def run(self) -> None:
-        """Follow until cancelled. What the chain or the disk refuse is said once, and tried again."""
+        """Follow until cancelled. What the chain or the disk refuse is said once, and tried again.
+
+        Where no chain is named, and no contracts lie in the data folder, it only looks whether some appear.
+        """
+        if not await asyncio.to_thread(self._has_chain):
+            log.info("no_chain_followed", remedy="DIGM_CHAIN_RPC")
+        while not await asyncio.to_thread(self._has_chain):
+            await asyncio.sleep(LOOKED_AT_S)
         while True:
             try:
                 await self._in_thread()
             except Exception:
                 log.exception("chain_follower_crashed", again_in_s=AGAIN_S)
             await asyncio.sleep(AGAIN_S)
+
+    def _has_chain(self) -> bool:
+        settings = self._settings
+        named = settings.chain_rpc or settings.chain_deployment
+        return bool(named) or (settings.data / FOLDER / FILE_NAME).exists()
 
     def _take(self, state: ChainState) -> None:
         self.state, self.version = state, self.version + 1

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from digm.errors import CallerFault, Unavailable
 from hub.chain.client import ChainClient
-from hub.chain.deployment import FILE_NAME as DEPLOYMENT_FILE
-from hub.chain.deployment import Deployment, check_deployment, load_deployment
+from hub.chain.deployment import Deployment, check_deployment, deployment_of
 from hub.chain.events import EventReader
 from hub.chain.journal import FILE_NAME as JOURNAL_FILE
 from hub.chain.journal import Journal
@@ -107,9 +106,9 @@ async def open_deployed(settings: Settings, with_key: bool) -> AsyncIterator[tup
     """A client and the contracts, which are there.
 
     Raises:
-        as `open_client`, `load_deployment`, `check_deployment`.
+        as `open_client`, `deployment_of`, `check_deployment`.
     """
-    deployed = load_deployment(folder_of(settings) / DEPLOYMENT_FILE)
+    deployed = deployment_of(settings)
     async with open_client(settings, with_key) as client:
         await check_deployment(client, deployed)
         yield client, deployed

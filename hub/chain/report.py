@@ -10,7 +10,7 @@ from digm.errors import CallerFault
 from hub.chain import keystore
 from hub.chain.amounts import say_amount
 from hub.chain.client import ChainClient
-from hub.chain.deployment import FILE_NAME, Deployment, check_deployment, contract, load_deployment
+from hub.chain.deployment import Deployment, check_deployment, contract, deployment_of
 from hub.chain.journal import Step
 from hub.chain.model import Event
 from hub.chain.opening import checked_address, confirmations_of, folder_of
@@ -32,7 +32,7 @@ async def status_of(client: ChainClient, settings: Settings) -> dict[str, Any]:
     }
     deployed = None
     try:
-        deployed = load_deployment(folder_of(settings) / FILE_NAME)
+        deployed = deployment_of(settings)
     except CallerFault as fault:
         if fault.code != "not_deployed":
             raise

@@ -264,13 +264,13 @@ def events(
     """Show what happened in the contracts, in words, as far as it counts; and what the chain took back."""
 
     async def work(settings: "Settings") -> None:
-        from hub.chain.deployment import FILE_NAME, load_deployment
-        from hub.chain.opening import folder_of, open_reader
+        from hub.chain.deployment import deployment_of
+        from hub.chain.opening import open_reader
         from hub.chain.report import event_json
         from hub.chain.story import FolderNames, WholeStory, line
 
         async with open_reader(settings) as reader:
-            story, last = WholeStory(load_deployment(folder_of(settings) / FILE_NAME)), 0
+            story, last = WholeStory(deployment_of(settings)), 0
             names = FolderNames(settings.data, story)
             while True:
                 await reader.catch_up_patiently(forever=watch)

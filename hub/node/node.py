@@ -23,6 +23,7 @@ from digm.ids import to_hex
 from hub.backbone.backbone import Backbone
 from hub.backbone.identity import NodeIdentity
 from hub.backbone.settings import BackboneSettings
+from hub.chain.handing_on import serve_deployment
 from hub.config import Settings
 from hub.gateway.server import serve as serve_gateway
 from hub.lifecycle import health_server
@@ -174,6 +175,7 @@ class Node:
             timeout_s=MANIFEST.timeout_s, parallel=MANY,
         )  # fmt: skip
         serve_covers(self._network, self._store.chunks)
+        serve_deployment(self._network, self._settings)
         self._last_words.serve(self._network)
         await self._auditor.start()
         await self._pinner.start()

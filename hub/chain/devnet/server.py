@@ -20,6 +20,7 @@ from aiohttp import hdrs, web
 
 from digm.errors import CallerFault, DigmError, Unavailable
 from hub.chain.devnet.store import DevnetStore
+from hub.chain.handing_on import FILE_NAME
 from hub.config import Settings
 from hub.lifecycle import health_server
 
@@ -91,8 +92,6 @@ def _open(folder: Path) -> tuple[DevnetStore, Answer]:
 
 def _deployment(folder: Path) -> Any:
     """For a hub that knows nothing but this server's URL."""
-    from hub.chain.deployment import FILE_NAME
-
     try:
         return msgspec.json.decode((folder / FILE_NAME).read_bytes())
     except (OSError, msgspec.DecodeError):

@@ -33,13 +33,16 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevnetProcess]:
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hub.chain.following.DEVNET_POLL_S", 0.05)
     monkeypatch.setattr("hub.chain.following.TROUBLE_POLL_S", 0.05)
-    monkeypatch.setattr("hub.chain.finding.LOOKED_AT_S", 0.05)
+    monkeypatch.setattr("hub.chain.follower.LOOKED_AT_S", 0.05)
     monkeypatch.setattr("hub.chain.finding.ASKED_AGAIN_S", 0.05)
 
 
 @contextlib.asynccontextmanager
-async def following(data: Path, url: str = "", **options: Any) -> AsyncIterator[ChainFollower]:
-    follower = ChainFollower(Settings(data=data, chain_rpc=(url,) if url else ()), **options)
+async def following(
+    data: Path, url: str = "", settings: Settings | None = None, **options: Any
+) -> AsyncIterator[ChainFollower]:
+    settings = settings or Settings(data=data, chain_rpc=(url,) if url else ())
+    follower = ChainFollower(settings, **options)
     task = asyncio.create_task(follower.run())
     try:
         yield follower
@@ -128,7 +131,7 @@ async def test_without_a_chain_it_says_so_once_and_takes_contracts_up_when_they_
                     await asyncio.sleep(0.02)
             for _ in range(5):
                 await asyncio.sleep(0.05)
-            assert [line["event"] for line in logs] == ["chain_contracts_not_known"]
+            assert [line["event"] for line in logs] == ["no_chain_followed"]
             assert follower.deployed is None and follower.version == 0
             (tmp_path / "chain").mkdir(exist_ok=True)
             (tmp_path / "chain" / FILE_NAME).write_bytes(msgspec.json.encode(contracts_on(chain)))

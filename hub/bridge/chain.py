@@ -1,0 +1,38 @@
+"""The hub follows the chain, if there is one: one follower for the catalogue and for the operator's page."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+import structlog
+from aiohttp import web
+
+from hub.bridge.bridge import BRIDGE
+from hub.chain.follower import ChainFollower
+from hub.chain.handing_on import ask_deployments
+from hub.services import SERVICES
+
+log = structlog.get_logger()
+CHAIN: web.AppKey[ChainFollower] = web.AppKey("chain", ChainFollower)
+
+
+def add_chain(app: web.Application) -> None:
+    """Make the follower part of a hub; it runs as long as the hub does. After `add_bridge`."""
+    bridge, settings = app[BRIDGE], app[SERVICES].settings
+    peers = [address.rpartition("/p2p/")[2] for address in settings.backbone_bootstrap]
+
+    async def ask_bootstrap(genesis: bytes) -> Sequence[bytes]:
+        """Only the nodes that the operator named: others could name contracts of their own."""
+        backbone = bridge.member.backbone if bridge.member is not None else None
+        return await ask_deployments(backbone, peers, genesis) if backbone is not None else ()
+
+    app[CHAIN] = ChainFollower(settings, ask_bootstrap)
+
+    async def running(app: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(app[CHAIN].run(), name="chain")
+        yield
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    app.cleanup_ctx.append(running)
