@@ -33,6 +33,12 @@ class ChainSettings(msgspec.Struct, frozen=True, kw_only=True):
             "DATA/secrets/chain-passphrase, else asked for on a terminal."
         ),
     ] = None
+    node_least_price: Annotated[
+        str, Meta(description="PARA for a GiB and day of one copy; a node leaves orders that pay less.")
+    ] = "0"
+    node_claim: Annotated[
+        str, Meta(description="So much PARA has to be owed before a node has it paid out; each time costs gas.")
+    ] = "1"
     chain_confirmations: Annotated[
         int, Meta(ge=0, le=1000, description="Blocks that make an event count; 0: 1 on the devnet, else 12.")
     ] = 0

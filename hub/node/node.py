@@ -27,6 +27,7 @@ from hub.chain.handing_on import serve_deployment
 from hub.config import Settings
 from hub.gateway.server import serve as serve_gateway
 from hub.lifecycle import health_server
+from hub.node.chain_part import ChainPart
 from hub.node.company import Company
 from hub.node.held_tracks import NodeTracks
 from hub.node.pages import routes
@@ -116,16 +117,19 @@ class Node:
         self._pinner = Pinner(
             network, identity, self._store, self._herald, records, _policy(settings), self._auditor.health
         )
+        step_s = _policy(settings).step_s
+        self._chain = ChainPart(settings, network, identity, self._store, self._herald, step_s)
         self._presence_s = settings.node_presence_seconds
         self._index = FreshIndexWriter(
             network, identity, self._herald, lambda: self._auditor.scores, settings.data,
             IndexSettings(every_s=min(IndexSettings.every_s, self._presence_s / 3)),
+            standing=self._chain.standing,
         )  # fmt: skip
         repairer = Repairer(network, self._herald.ledger)
         self._scrubber = Scrubber(self._store, repairer.fetch, idle_s=settings.node_scrub_seconds)
         parts = Parts(settings, self._store, records, self._backbone, self._herald, self._pinner, self._auditor)
         self._status = Status(parts)
-        self._status.gateway_url = gateway.url
+        self._status.gateway_url, self._status.chain = gateway.url, self._chain.document
         self._company = Company(self._backbone, self._herald.ledger, settings.data)
         self._twins = TwinWatch(network, identity, self._herald, self._presence_s, self._company.meet_anew)
         self._last_words = LastWords()
@@ -158,6 +162,7 @@ class Node:
                     tasks.create_task(self._every(CALLED_EVERY_S, self._company.tick), name="company"),
                     tasks.create_task(self._every(self._presence_s / 6, self._twins.look), name="twins"),
                     tasks.create_task(self._scrubber.run(), name="scrubber"),
+                    tasks.create_task(self._chain.run(), name="chain"),
                     tasks.create_task(self._say_when_up(), name="up"),
                 ]
                 await stop.wait()

@@ -61,6 +61,7 @@ class Status:
         self._seen_changes = -1
         self._tracks: list[dict[str, Any]] = []
         self._stored: dict[str, Any] = {"quota": {}, "lost": 0, "latest_audits": []}
+        self.chain: Callable[[], dict[str, Any]] | None = None
         self.is_hub_connected: Callable[[], bool] | None = None
         self.gateway_url: str | None = None
         self.health_url: str | None = None
@@ -131,6 +132,7 @@ class Status:
             "hub_connected": self.is_hub_connected() if self.is_hub_connected else None,
             "restarts": parts.backbone.restarts,
             "ready": conditions,
+            "chain": self.chain() if self.chain else None,
             "peers": self._peers(),
             "tracks": self._tracks,
             "orders": [self._order(item) for item in parts.pinner.progress()],

@@ -3,20 +3,29 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection
+from typing import Protocol
 
 import structlog
 
 from digm.backbone_messages import MANIFEST
 from digm.errors import CallerFault, DigmError, PeerFault, Unavailable
 from digm.ids import from_hex, short, to_hex
-from digm.manifest import MAX_MANIFEST_BYTES, parse_manifest
-from digm.pinning import PinOrder
+from digm.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from hub.pinning.covers import fetch_cover
 from hub.pinning.network import Missing, Network, Store
 
 log = structlog.get_logger()
 PARALLEL_CHUNKS = 4
 COVER_WITHIN_S = 30.0
+
+
+class Wanted(Protocol):
+    """What is to be held: a track, in the edition of a pin order or of the chain."""
+
+    @property
+    def track_root(self) -> bytes: ...
+    def check_manifest(self, document: bytes, manifest: Manifest) -> None:
+        """Raises PeerFault: it is not the one that is wanted."""
 
 
 class TrackFetcher:
@@ -27,7 +36,7 @@ class TrackFetcher:
     """
 
     def __init__(
-        self, network: Network, store: Store, order: PinOrder, claimants: Callable[[], Collection[str]]
+        self, network: Network, store: Store, order: Wanted, claimants: Callable[[], Collection[str]]
     ) -> None:
         self._network, self._store, self._order, self._claimants = network, store, order, claimants
         self._root = to_hex(order.track_root)
@@ -38,7 +47,7 @@ class TrackFetcher:
         """Have the manifest that the order is for, from the store or from somebody who holds the track.
 
         Raises:
-            PeerFault: `pin_order_mismatch`: the order is not the artist's, or for another edition.
+            PeerFault: as `Wanted.check_manifest`.
             Unavailable: `no_source`, `quota_full`, `disk_full`, ...
         """
         try:

@@ -91,7 +91,7 @@ class HeraldSettings:
     """How often and for how long; a node that is silent for `presence_s` counts as gone.
 
     Attributes:
-        account: ours on the chain, where there is one.
+        account: ours on the chain, where there is one from the start.
     """
 
     operator: str = "unknown"
@@ -110,6 +110,7 @@ class Herald:
         ledger: who holds what.
         listeners: kind of message -> what to do with its bytes; a DigmError means that it is not valid.
         newcomers: goes up when everything is said again for those who came.
+        account: ours on the chain; it may come later.
         doubled_at: when somebody else last spoke with our key; None: nobody did.
         instance: what tells this process from others with our key (`digm.announcements`).
 
@@ -135,6 +136,7 @@ class Herald:
             ANSWER_KIND: lambda document: parse_pin_answer(document, self._now(), verify),
         }
         self.newcomers = 0
+        self.account = settings.account
         self.doubled_at: float | None = None
         self._network, self._identity, self._look = network, identity, look
         self._settings, self._now = settings, now
@@ -285,7 +287,7 @@ class Herald:
             sequence=self._sequence,
             issued_at=int(now_s),
             valid_until=int(now_s) + lifetime_s,
-            account=settings.account,
+            account=self.account,
         )
 
     def _note(self, announcement: Announcement) -> bool:
