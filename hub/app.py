@@ -8,6 +8,7 @@ import structlog
 from aiohttp import web
 
 from hub.api import tracks as api
+from hub.api.chain import add_chain_api
 from hub.api.failures import failures_middleware
 from hub.api.fresh_index import add_fresh_index
 from hub.api.nodes import add_nodes
@@ -74,6 +75,7 @@ def create_app(settings: Settings, static: StaticFiles | None = None) -> web.App
     add_fresh_index(app)
     add_overview(app)
     add_nodes(app)
+    add_chain_api(app)
     app.on_shutdown.append(_close_links)
     app.cleanup_ctx.append(_catalogue_open)
     return app

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from aiohttp import hdrs, web
 
+from digm.chain_standing import standing_to_json
 from hub.api.operators import refusal
 from hub.overview.network import Network, Node
 from hub.overview.overview import OVERVIEW
@@ -34,4 +35,5 @@ def nodes_json(network: Network) -> dict[str, Any]:
 
 
 def _node(node: Node) -> dict[str, Any]:
-    return {**asdict(node), "state": node.state.value}
+    chain = standing_to_json(node.chain) if node.chain is not None else None
+    return {**asdict(node), "state": node.state.value, "chain": chain}

@@ -10,6 +10,7 @@ from aiohttp import web
 from hub.bridge.bridge import BRIDGE
 from hub.chain.follower import ChainFollower
 from hub.chain.handing_on import ask_deployments
+from hub.chain.standings import standing_of_announced
 from hub.services import SERVICES
 
 log = structlog.get_logger()
@@ -26,7 +27,16 @@ def add_chain(app: web.Application) -> None:
         backbone = bridge.member.backbone if bridge.member is not None else None
         return await ask_deployments(backbone, peers, genesis) if backbone is not None else ()
 
-    app[CHAIN] = ChainFollower(settings, ask_bootstrap)
+    follower = app[CHAIN] = ChainFollower(settings, ask_bootstrap)
+
+    def is_jailed(node: bytes) -> bool:
+        said = bridge.directory.ledger.last_word(node)
+        standing = standing_of_announced(follower.state, said) if said is not None else None
+        return standing is not None and standing.is_jailed
+
+    bridge.directory.is_jailed = is_jailed
+    if bridge.member is not None:
+        bridge.member.chain_standing = lambda said: standing_of_announced(follower.state, said)
 
     async def running(app: web.Application) -> AsyncIterator[None]:
         task = asyncio.create_task(app[CHAIN].run(), name="chain")

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from digm.announcements import Announcement
 from digm.audits import AuditScore, Health
 from digm.backbone_messages import MANIFEST
+from digm.chain_standing import ChainStanding
 from digm.errors import CallerFault, DigmError, Unavailable
 from digm.ids import from_hex, to_hex
 from hub.api.addresses import gateway_beside
@@ -56,6 +58,7 @@ class Member:
         backbone, orders: None while it is not in the network.
         fresh_index: the latest document, signed; empty before the first.
         scores: node key -> how it stands with this hub's auditor.
+        chain_standing: how a node that announced itself stands with the chain's contract.
 
     Args:
         relays: node key -> TURN URLs, where they are known.
@@ -76,6 +79,7 @@ class Member:
         self.orders: HubOrders | None = None
         self.fresh_index = b""
         self.scores: dict[bytes, AuditScore] = {}
+        self.chain_standing: Callable[[Announcement], ChainStanding | None] = lambda _said: None
         directory.standing = self._standing
 
     def look_up(self, track_root: str) -> None:
@@ -159,6 +163,7 @@ class Member:
         index = FreshIndexWriter(
             backbone, identity, herald, lambda: auditor.scores, data,
             IndexSettings(every_s=INDEX_EVERY_S), self._relays,
+            standing=lambda said: self.chain_standing(said),
         )  # fmt: skip
         stack.push_async_callback(backbone.stop)
         await backbone.start()

@@ -5,12 +5,13 @@ and the signed indexes of nodes that the operator watches (audits), and what tho
 No clock, no socket.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from digm.announcements import Announcement, AnnouncementLedger
 from digm.audits import AuditScore, Health
+from digm.chain_standing import ChainStanding
 from digm.fresh_index import FreshIndex
 from digm.ids import from_hex, to_hex
 from digm.node_ids import peer_id
@@ -82,6 +83,7 @@ class Node:
         is_self: this hub.
         traffic, held_bytes, quota_bytes: of watched nodes.
         neighbours: peer ids of nodes that it is connected with, as it says; of watched nodes.
+        chain: how it stands with the contract; None where it has no account there.
     """
 
     peer_id: str
@@ -100,6 +102,7 @@ class Node:
     held_bytes: int | None = None
     quota_bytes: int | None = None
     neighbours: tuple[str, ...] = ()
+    chain: ChainStanding | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,7 @@ class Known:
         indexes: of watched nodes.
         statuses: peer id -> what the node says of itself, and its traffic.
         orders: the pin orders that ask for copies now. Anybody can sign one: the publishing artist's count.
+        standing: what the chain says of a node that announced itself.
     """
 
     published: Mapping[str, Published] = field(default_factory=dict)
@@ -161,6 +165,7 @@ class Known:
     indexes: Sequence[FreshIndex] = ()
     statuses: Mapping[str, tuple[NodeStatus, Traffic | None]] = field(default_factory=dict)
     orders: Sequence[PinOrder] = ()
+    standing: Callable[[Announcement], ChainStanding | None] = lambda _said: None
 
 
 def network_of(ledger: AnnouncementLedger, known: Known, now_s: float) -> Network:
@@ -217,6 +222,7 @@ def _node(
         held_bytes=status.quota.held_bytes if status else None,
         quota_bytes=status.quota.bytes if status else None,
         neighbours=tuple(sorted(status.neighbours)) if status else (),
+        chain=known.standing(said),
     )
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from digm.chain_standing import ChainStanding
+from digm.chain_story import amount
 from hub.overview.network import Audit, Holding, Network, Node, State, Track, Traffic
 
 WIDTH, HEIGHT = 960, 360
@@ -261,6 +263,7 @@ def _facts(node: Node, now_s: float) -> dict[str, Any]:
         "disk": _disk(node),
         "traffic": _traffic(node.traffic),
         "spark": _spark(node.traffic),
+        "chain": _chain(node.chain),
         "count": _count(len(node.tracks), "track"),
     }
 
@@ -313,6 +316,20 @@ def _spark(traffic: Traffic | None) -> str:
         f"{number * step:.1f},{SPARK_HEIGHT - 1 - (SPARK_HEIGHT - 2) * rate / highest:.1f}"
         for number, rate in enumerate(traffic.recent)
     )
+
+
+def _chain(standing: ChainStanding | None) -> dict[str, Any] | None:
+    if standing is None:
+        return None
+    token = standing.token.upper() if len(standing.token) <= 8 else "tokens"
+    words = f"{amount(standing.stake)} {token}"
+    if standing.slashed:
+        words += f", lost {amount(standing.slashed)}"
+    if standing.jailed_until is not None:
+        words += ", in jail"
+    elif standing.misses_in_a_row:
+        words += f", {_count(standing.misses_in_a_row, 'round')} missed"
+    return {"words": words, "is_bad": standing.is_jailed or standing.misses_in_a_row > 0}
 
 
 def _host(url: str | None) -> str:

@@ -1,4 +1,4 @@
-"""The operator's view: the network of nodes and the swarms of listeners, as a page; the swarms as JSON too.
+"""The operator's view: nodes, the chain and the swarms of listeners, as a page; the swarms as JSON too.
 
 For whoever runs the hub and for nobody else (`hub.api.operators`). The page is whole without scripts; one keeps
 it up to date in place.
@@ -15,6 +15,7 @@ from hub.api.operators import refusal
 from hub.api.reports import PLAYER_REPORTS, TrackSums
 from hub.bridge.bridge import BRIDGE
 from hub.overview.overview import OVERVIEW
+from hub.pages.chain_view import drawn_chain
 from hub.pages.node_map import drawn_network
 from hub.pages.views import render
 from hub.services import SERVICES
@@ -65,6 +66,7 @@ async def page(request: web.Request) -> web.Response:
         swarms=drawn,
         totals=totals,
         network=network,
+        chain=drawn_chain(await request.app[OVERVIEW].chain()),
         is_member=request.app[BRIDGE].member is not None,
         refresh_s=REFRESH_S,
     )
