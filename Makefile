@@ -16,7 +16,7 @@ PLAYER_SOURCES := $(shell find digm web -name '*.py' -o -name '*.mjs') package-l
 run: .venv/.installed $(PLAYER)
 	@exec .venv/bin/digm up --port $(PORT) $(if $(DATA),--data "$(DATA)")
 
-test: .venv/.installed $(PLAYER)
+test: .venv/.installed node_modules/.installed-for-tests $(PLAYER)
 	@.ci/system-packages chromium curl ffmpeg ip nft nginx sox tc turnserver
 	@$(PYTHON) -m pytest $(ARGS)
 
@@ -37,8 +37,15 @@ lint: .venv/.installed
 node_modules/.installed: package.json package-lock.json
 	@.ci/system-packages node-20-or-newer
 	@echo "Setting up npm packages in node_modules" >&2
-	@npm ci --silent --no-audit --no-fund
+	@npm ci --silent --no-audit --no-fund --ignore-scripts --omit=dev --omit=optional
 	@touch $@
+
+# ethers and Anvil, which only tests need: 60 MB
+node_modules/.installed-for-tests: package.json package-lock.json
+	@.ci/system-packages node-20-or-newer
+	@echo "Setting up npm packages in node_modules, with those of the tests" >&2
+	@npm ci --silent --no-audit --no-fund --ignore-scripts
+	@touch node_modules/.installed $@
 
 $(PLAYER): node_modules/.installed $(PLAYER_SOURCES)
 	@npm run --silent build

@@ -122,6 +122,7 @@ async def show_track(request: web.Request) -> web.Response:
     addresses = addresses_of(request, services.settings)
     entry = await services.track(_root_of(request))
     homes = request.app[SIGNALLING].homes.signal_urls(entry.track_root)
+    request.app[BRIDGE].expect_grants(entry)
     gateways = await request.app[BRIDGE].first_gateways(entry.track_root, addresses.gateway)
     return _json(track_details(entry, addresses, homes, gateways))
 
@@ -148,7 +149,7 @@ async def grant(request: web.Request) -> web.Response:
         services.grant_rate.take(addresses_of(request, services.settings).client, time.monotonic())
         body = await _grant_body(request)
         entry = await services.track(_root_of(request))
-        answer = await services.vaults.ask(entry.artist_key, entry.track_root, body.player_key)
+        answer = await request.app[BRIDGE].grant(entry, body.player_key)
     except DigmError as error:
         GRANTS.labels(error.code).inc()
         raise

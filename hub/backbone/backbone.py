@@ -152,6 +152,11 @@ class Backbone:
         self._provided[key] = None
         return await self._call(self._running().provide, provided)
 
+    async def withdraw(self, key: bytes) -> None:
+        """No longer say that we have it. Others forget it with time; whoever finds us asks."""
+        self._provided.pop(key, None)
+        await self._call(self._running().withdraw, provider_key(key))
+
     async def find_providers(
         self, key: bytes, most: int = 20, on_found: Callable[[PeerAddress], object] = lambda _: None
     ) -> list[PeerAddress]:
@@ -194,8 +199,8 @@ class Backbone:
     ) -> None:
         """Answer requests of a protocol: `handler(peer id, request) -> answer`, on the asyncio side.
 
-        What it raises goes back as a refusal with its code: Unavailable as NOT_HERE, CallerFault and PeerFault
-        as REFUSED; anything else is logged and goes back as FAILED.
+        What it raises goes back as a refusal with its code: Unavailable as NOT_HERE, or as BUSY where it has
+        `retry_after_s`; CallerFault and PeerFault as REFUSED; anything else is logged and goes back as FAILED.
 
         Args:
             most_bytes: of a request.
@@ -265,7 +270,7 @@ class Backbone:
         return await self._call(self._running().connect, multiaddr)
 
     async def introduce(self, address: PeerAddress) -> None:
-        """Make a node's addresses known, so that `request` can call it."""
+        """Make a node's addresses known: `request` can call it."""
         await self._call(self._running().introduce, address)
 
     async def disconnect(self, peer: str) -> None:
@@ -338,7 +343,8 @@ class Backbone:
         try:
             return encode_answer(await self._served[protocol][0](peer, request))
         except Unavailable as error:
-            return encode_refusal(Status.NOT_HERE, error.code)
+            status = Status.BUSY if "retry_after_s" in error.data else Status.NOT_HERE
+            return encode_refusal(status, error.code)
         except (CallerFault, PeerFault) as error:
             return encode_refusal(Status.REFUSED, error.code)
         except Exception:

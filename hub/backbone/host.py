@@ -20,7 +20,6 @@ from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
-from libp2p.network.config import ConnectionConfig
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from libp2p.peer.peerstore import issue_and_cache_local_record
@@ -29,7 +28,6 @@ from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11 as MESHSUB_1_1
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.score import ScoreParams, TopicScoreParams
-from libp2p.rcmgr.manager import ResourceLimits, ResourceManager
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.tools.anyio_service import background_trio_service
@@ -37,6 +35,7 @@ from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
 from digm.backbone_messages import MAX_GOSSIP_BYTES, PEER, TOPIC
 from digm.errors import CallerFault, DigmError, Unavailable
+from hub.backbone import limits
 from hub.backbone.calling import Caller
 from hub.backbone.chunk_fetcher import ChunkFetcher
 from hub.backbone.hardening import (
@@ -67,7 +66,6 @@ StreamHandler = Callable[[FrameStream, str], Awaitable[None]]
 QUEUED_RPCS = 1_024
 MOST_TASKS = 8_192
 HANG_UP_WITHIN_S = 2.0
-UNBOUNDED = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -103,8 +101,8 @@ class BackboneHost:
             listen_addrs=[Multiaddr(address) for address in settings.listen if not is_quic(address)],
             announce_addrs=[Multiaddr(address) for address in told_addresses(settings)] or None,
             negotiate_timeout=int(settings.negotiate_timeout_s),
-            connection_config=_connections(settings),
-            resource_manager=_resources(),
+            connection_config=limits.connections(settings),
+            resource_manager=limits.resources(),
             disable_identify_address_discovery=True,
         )
         self.network: Any = self.host.get_network()
@@ -223,6 +221,12 @@ class BackboneHost:
     async def provide(self, key: bytes) -> bool:
         """Tell the nodes nearest to a key that we have it; False when nobody took it."""
         return await provide(self.host, self.dht, self._tasks, key)
+
+    async def withdraw(self, key: bytes) -> None:
+        """Say so no longer."""
+        store: Any = self.dht.provider_store
+        store.providing_keys.discard(key)
+        store.providers.get(key, {}).pop(str(self.host.get_id()), None)
 
     async def find_providers(
         self, key: bytes, most: int, on_found: Callable[[PeerAddress], object]
@@ -344,33 +348,6 @@ async def _close(connection: Any) -> None:
         await connection.close()
     except Exception as error:  # it was going down anyway
         _ = error
-
-
-def _connections(settings: BackboneSettings) -> ConnectionConfig:
-    return ConnectionConfig(
-        max_connections=settings.most_connections,
-        high_watermark=settings.most_connections - 16,
-        low_watermark=0,
-        min_connections=0,
-        max_connections_per_peer=settings.most_connections_per_peer,
-        inbound_upgrade_timeout=settings.handshake_timeout_s,
-        inbound_stream_protocol_negotiation_timeout=settings.negotiate_timeout_s,
-        outbound_stream_protocol_negotiation_timeout=settings.negotiate_timeout_s,
-        dial_timeout=settings.connect_timeout_s,
-    )
-
-
-def _resources() -> ResourceManager:
-    # It only counts, and miscounts handshakes that are cancelled; Admission and Yamux have the bounds.
-    # Circuit breaker off: five failures that a stranger causes would shut everybody out for a minute.
-    return ResourceManager(
-        limits=ResourceLimits(max_connections=UNBOUNDED, max_streams=UNBOUNDED),
-        enable_circuit_breaker=False,
-        enable_graceful_degradation=False,
-        enable_memory_limits=False,
-        enable_metrics=False,
-        enable_rate_limiting=False,
-    )
 
 
 def _gossip() -> FairGossip:

@@ -16,8 +16,10 @@ from hub.bridge.directory import Directory, GatewaySource, checked_url
 from hub.bridge.health import Bounded
 from hub.bridge.probes import OWN, Probes
 from hub.bridge.reachable import rules_for
+from hub.granting.messages import Granted
 from hub.services import SERVICES, Services, off_loop
 from hub.signalling import SIGNALLING
+from hub.storage.catalogue import TrackEntry
 
 if TYPE_CHECKING:
     from hub.bridge.lost_covers import LostCovers
@@ -93,6 +95,33 @@ class Bridge:
             await self.member.looked_up(track_root, FOUND_WITHIN_S)
             found = await self.gateways_of(track_root, own_url, MOST_FIRST)
         return [gateway.url for gateway in sorted(found, key=lambda one: (one.score == 0, one.url != own_url))]
+
+    def expect_grants(self, entry: TrackEntry) -> None:
+        """Somebody looks at a track and may ask for its keys: a vault that is not linked here is looked for."""
+        if self.member is not None and self.member.vaults is not None and not self._is_linked(entry):
+            self.member.vaults.look_up(entry.artist_key)
+
+    def can_grant(self, entry: TrackEntry) -> bool:
+        """Whether the vault of a track's artist is linked here, or to somebody who says so."""
+        vaults = self.member.vaults if self.member is not None else None
+        return self._is_linked(entry) or (vaults is not None and vaults.knows(entry.artist_key))
+
+    async def grant(self, entry: TrackEntry, player_key: str) -> Granted:
+        """The artist's grant for a page: from the vault that is linked here, else through another hub.
+
+        Raises:
+            Unavailable: `artist_offline`, `artist_busy`, `grant_refused`.
+        """
+        try:
+            return await self._services.vaults.ask(entry.artist_key, entry.track_root, player_key)
+        except Unavailable as fault:
+            vaults = self.member.vaults if self.member is not None else None
+            if fault.code != "artist_offline" or vaults is None:
+                raise
+        return await vaults.ask(entry.artist_key, entry.track_root, player_key)
+
+    def _is_linked(self, entry: TrackEntry) -> bool:
+        return self._services.vaults.is_connected(entry.artist_key)
 
     async def cover(self, hash_hex: str) -> bytes:
         """A picture that the catalogue names: the hub's own copy, else a node's.

@@ -24,6 +24,8 @@ from hub.bridge.introductions import ask_strangers
 from hub.bridge.orders import HubOrders
 from hub.bridge.published import Published
 from hub.chain.handing_on import serve_deployment
+from hub.granting.carrying import GrantCarrier
+from hub.granting.elsewhere import VaultsElsewhere
 from hub.node.twins import LastWords
 from hub.pinning.auditor import Auditor
 from hub.pinning.covers import serve_covers
@@ -55,7 +57,7 @@ class Member:
     """This hub's place in the network, as long as `run` runs.
 
     Attributes:
-        backbone, orders: None while it is not in the network.
+        backbone, orders, vaults: None while it is not in the network. `vaults`: those linked to other hubs.
         fresh_index: the latest document, signed; empty before the first.
         scores: node key -> how it stands with this hub's auditor.
         chain_standing: how a node that announced itself stands with the chain's contract.
@@ -77,6 +79,7 @@ class Member:
         self._pending: set[str] = set()
         self.backbone: Backbone | None = None
         self.orders: HubOrders | None = None
+        self.vaults: VaultsElsewhere | None = None
         self.fresh_index = b""
         self.scores: dict[bytes, AuditScore] = {}
         self.chain_standing: Callable[[Announcement], ChainStanding | None] = lambda _said: None
@@ -122,12 +125,13 @@ class Member:
             await parts.index.tick()
             self.fresh_index = parts.index.document
 
-        self.backbone = parts.backbone
+        self.backbone, self.vaults = parts.backbone, VaultsElsewhere(parts.backbone)
         acts = {
             "herald": parts.herald.announce,
             "pin orders": parts.orders.tick,
             "audits": parts.auditor.tick,
             "fresh index": write_index,
+            "linked vaults": parts.carrier.tick,
         }
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -135,8 +139,9 @@ class Member:
                     tasks.create_task(_again_and_again(act, LOOKED_AT_S), name=name)
                 tasks.create_task(self._note_latencies(parts.backbone), name="latencies")
                 tasks.create_task(self._look_up_wanted(parts), name="lookups")
+                tasks.create_task(self.vaults.run(), name="vaults elsewhere")
         finally:
-            self.backbone = None
+            self.backbone = self.vaults = None
 
     def _end_orders(self) -> None:
         self.orders = None
@@ -157,6 +162,8 @@ class Member:
         await desk.start()
         orders = HubOrders(self._services, backbone, identity, desk)
         orders.serve()
+        carrier = GrantCarrier(backbone, self._services.vaults)
+        carrier.serve()
         self.orders = orders  # what is ordered before libp2p is up is kept, and said then
         stack.callback(self._end_orders)
         backbone.on_gossip = herald.on_gossip
@@ -167,7 +174,7 @@ class Member:
         )  # fmt: skip
         stack.push_async_callback(backbone.stop)
         await backbone.start()
-        return _Parts(backbone, herald, orders, auditor, index)
+        return _Parts(backbone, herald, orders, auditor, index, carrier)
 
     def _backbone(self, identity: NodeIdentity) -> "Backbone":
         from hub.backbone.backbone import Backbone
@@ -257,6 +264,7 @@ class _Parts:
     orders: HubOrders
     auditor: Auditor
     index: FreshIndexWriter
+    carrier: GrantCarrier
 
 
 async def _again_and_again(act: Callable[[], Awaitable[object]], every_s: float) -> None:

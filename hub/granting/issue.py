@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
+from digm.carried_grants import CarriedGrant, CarriedRequest, bound_part
 from digm.errors import CallerFault, PeerFault, Unavailable
 from digm.grants import GRANT_INFO, Grant, SealedGrant, encode_grant, make_grant, signed_part
 from digm.ids import from_hex, to_hex
@@ -38,14 +39,12 @@ class GrantIssuer:
         self._grant_seconds = grant_seconds
         self._manifests: OrderedDict[str, Manifest] = OrderedDict()
 
-    def issue(self, track_root_hex: str, player_key_hex: str, now_s: float) -> tuple[SealedGrant, int]:
+    def issue(self, track_root_hex: str, player_key_hex: str, now_s: float) -> CarriedGrant:
         """Make, seal and sign a grant.
 
         Args:
             player_key_hex: the X25519 public key of the page that asks.
             now_s: seconds since 1970.
-        Returns:
-            the sealed grant, and the second after which it is void.
         Raises:
             Unavailable: `track_not_ours`, `track_not_held`. PeerFault: `bad_player_key`, `manifest_*`.
             CallerFault: `bad_id`, `vault_key_wrong`.
@@ -60,7 +59,9 @@ class GrantIssuer:
             )
         not_after = int(now_s) + self._grant_seconds
         grant = make_grant(manifest, secret.track_key, from_hex(player_key_hex), not_after)
-        return self._seal(grant), not_after
+        sealed = self._seal(grant)
+        request = CarriedRequest(self._vault.artist_key, grant.track_root, grant.player_key)
+        return CarriedGrant(sealed, not_after, self._vault.sign(bound_part(request, sealed, not_after)))
 
     def _seal(self, grant: Grant) -> SealedGrant:
         enc, sealed = seal(encode_grant(grant), grant.player_key, grant.track_root)

@@ -61,11 +61,7 @@ class VaultLink:
         if isinstance(answer, Granted):
             waiter.set_result(answer)
         else:
-            waiter.set_exception(
-                Unavailable(
-                    "grant_refused", "The artist's vault does not unlock this track.", reason=answer.code[:64]
-                )
-            )
+            waiter.set_exception(grant_refused(answer.code[:64]))
 
     def drop(self) -> None:
         """The link is gone: everyone who waits is told."""
@@ -80,6 +76,16 @@ def artist_offline() -> Unavailable:
     return Unavailable("artist_offline", "The artist's key vault is not connected just now: try again later.")
 
 
+def artist_busy() -> Unavailable:
+    """The sentence for a vault that is asked by too many at once."""
+    return Unavailable("artist_busy", "Many listeners are asking at once; try again in a moment.")
+
+
+def grant_refused(reason: str) -> Unavailable:
+    """The sentence for a vault that says no."""
+    return Unavailable("grant_refused", "The artist's vault does not unlock this track.", reason=reason)
+
+
 class VaultLinks:
     """All links of this hub, by artist key."""
 
@@ -92,9 +98,18 @@ class VaultLinks:
         """True while a vault for this artist can be asked."""
         return artist_key in self._links
 
-    async def ask(self, artist_key: str, track_root: str, player_key: str) -> Granted:
+    @property
+    def artists(self) -> list[str]:
+        """The keys of the artists whose vaults are linked here."""
+        return list(self._links)
+
+    async def ask(
+        self, artist_key: str, track_root: str, player_key: str, most_pending: int = MAX_PENDING
+    ) -> Granted:
         """Ask the artist's vault for a grant.
 
+        Args:
+            most_pending: with so many questions open already this one is not put.
         Raises:
             Unavailable: `artist_offline`, `artist_busy`, `grant_refused`.
         """
@@ -102,8 +117,8 @@ class VaultLinks:
         if not links:
             raise artist_offline()
         link = links[-1]
-        if len(link.pending) >= MAX_PENDING:
-            raise Unavailable("artist_busy", "Many listeners are asking at once; try again in a moment.")
+        if len(link.pending) >= most_pending:
+            raise artist_busy()
         request_id = next(self._ids)
         waiter: asyncio.Future[Granted] = asyncio.get_running_loop().create_future()
         link.pending[request_id] = waiter

@@ -42,13 +42,19 @@ class GrantRequest(msgspec.Struct, frozen=True, tag="grant_request"):
 
 
 class Granted(msgspec.Struct, frozen=True, tag="grant"):
-    """The answer; `not_after` (unix seconds) is the same as inside the sealed part."""
+    """The answer; `not_after` (unix seconds) is the same as inside the sealed part.
+
+    Attributes:
+        bond: the artist's signature for hubs that carry it to others (`digm.carried_grants`); older vaults
+            give none, and are asked only by the pages of the hub that they are linked to.
+    """
 
     id: int
     enc: str
     sealed: str
     signature: str
     not_after: int
+    bond: str = ""
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):

@@ -128,12 +128,12 @@ class VaultLink:
 
     def _answer(self, request: GrantRequest) -> Granted | Refused:
         try:
-            grant, not_after = self._issuer.issue(request.track_root, request.player_key, time.time())
+            made = self._issuer.issue(request.track_root, request.player_key, time.time())
         except DigmError as error:
             log.info("grant_refused", code=error.code, track_root=short(request.track_root))
             return Refused(request.id, error.code)
-        log.info("grant_issued", track_root=short(request.track_root), not_after=not_after)
-        return Granted(request.id, not_after=not_after, **grant.to_json())
+        log.info("grant_issued", track_root=short(request.track_root), not_after=made.not_after)
+        return Granted(request.id, not_after=made.not_after, bond=made.bond.hex(), **made.grant.to_json())
 
 
 async def _receive(socket: aiohttp.ClientWebSocketResponse) -> FromHub:

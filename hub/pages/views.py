@@ -156,6 +156,7 @@ async def _track(request: web.Request) -> tuple[dict[str, Any], dict[str, object
 
 async def _details(request: web.Request, entry: TrackEntry, addresses: Addresses) -> dict[str, object]:
     homes = request.app[SIGNALLING].homes.signal_urls(entry.track_root)
+    request.app[BRIDGE].expect_grants(entry)
     gateways = await request.app[BRIDGE].first_gateways(entry.track_root, addresses.gateway)
     return track_details(entry, addresses, homes, gateways)
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.contracts.house import House, build_house
 from tests.contracts.machine import Anvil, PyEvm, Reverted
+from tests.needs import anvil
 
 Refused = Callable[[str], "object"]
 
@@ -20,10 +21,7 @@ def py_evm_house() -> House:
 
 @pytest.fixture(scope="session")
 def anvil_house() -> Iterator[House]:
-    executable = Anvil.find()
-    if executable is None:
-        pytest.skip("anvil is not installed (npm: @foundry-rs/anvil)")
-    machine = Anvil(executable)
+    machine = Anvil(anvil())
     try:
         yield build_house(machine)
     finally:

@@ -5,15 +5,12 @@ Both have the same face, so that a scenario runs on either. `Contract` calls by 
 
 import hashlib
 import json
-import os
-import shutil
 import socket
 import subprocess
 import time
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import eth_abi
@@ -206,13 +203,6 @@ class Anvil:
                     raise
                 time.sleep(0.05)
         self.calls = 0
-
-    @staticmethod
-    def find() -> str | None:
-        """The binary: on the path, or where npm put it."""
-        folder = Path(__file__).parents[2] / "node_modules" / "@foundry-rs"
-        inside = next(iter(sorted(folder.glob("anvil-*/bin/anvil"))), None)
-        return os.environ.get("DIGM_ANVIL") or shutil.which("anvil") or (str(inside) if inside else None)
 
     def stop(self) -> None:
         self._process.kill()

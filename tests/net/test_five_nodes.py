@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.hub.node.processes import until
-from tests.net.conftest import IS_CI
+from tests.needs import lacking
 from tests.net.five_nodes import (
     BYTES_PER_S,
     DELAY_MS,
@@ -38,7 +38,7 @@ COPIES, KILLED = 4, 3
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     why = missing(["ip"]) or ("" if os.access("/dev/net/tun", os.W_OK) else "/dev/net/tun is not there")
     if why:
-        (pytest.fail if IS_CI else pytest.skip)(f"the five namespaces cannot be made: {why}")
+        lacking(f"the five namespaces cannot be made: {why}")
     with Village([*NAMES, VISITOR], DELAY_MS, BYTES_PER_S) as village, ExitStack() as stack:
         network = Network(village, tmp_path_factory.mktemp("five"))
         stack.callback(network.end)

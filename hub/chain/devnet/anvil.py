@@ -6,6 +6,7 @@ why it is not the default.
 
 import asyncio
 import shutil
+from pathlib import Path
 
 import structlog
 
@@ -17,6 +18,13 @@ from hub.supervision import keep_program
 
 log = structlog.get_logger()
 STATE_FILE = "anvil.json"
+_NPM_PACKAGES = Path(__file__).parents[3] / "node_modules" / "@foundry-rs"
+
+
+def find_anvil() -> str | None:
+    """Its program: the one on the path, or else the one that npm puts beside DIGM's sources."""
+    beside = (shutil.which(program) for program in sorted(_NPM_PACKAGES.glob("anvil-*/bin/anvil")))
+    return shutil.which("anvil") or next(filter(None, beside), None)
 
 
 async def serve(settings: Settings, stop: asyncio.Event, block_s: float = 0) -> None:
@@ -27,10 +35,10 @@ async def serve(settings: Settings, stop: asyncio.Event, block_s: float = 0) -> 
     Raises:
         CallerFault: `anvil_missing`, `bad_option`. Unavailable: `anvil_failed`.
     """
-    program = shutil.which("anvil")
+    program = find_anvil()
     if program is None:
         raise CallerFault(
-            "anvil_missing", "Anvil is not installed: npm install -g @foundry-rs/anvil, or leave --anvil out."
+            "anvil_missing", "Anvil is not installed: run npm ci in DIGM's folder, or leave --anvil out."
         )
     if not settings.chain_port:
         raise CallerFault("bad_option", "Anvil needs a port: set DIGM_CHAIN_PORT.")

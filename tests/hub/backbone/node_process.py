@@ -2,9 +2,9 @@
 
     python -m tests.hub.backbone.node_process DATA [--listen=MULTIADDR ...] [BOOTSTRAP ...]
 
-Every line in and out is JSON. It serves `/digm/pin/1.0.0` (gives the request back, reversed; `b"fail"` makes
-its handler raise), the manifests and the chunks of the catalogue in DATA; gossip that begins with `lie` is not
-valid to it, and what begins with `old` is nobody's fault.
+Every line in and out is JSON. It serves `/digm/pin/1.0.0` (gives the request back, reversed; `b"fail"`
+makes its handler raise), grants of no vault, the manifests and the chunks of the catalogue in DATA; gossip
+that starts with `lie` is not valid to it, and what starts with `old` is nobody's fault.
 """
 
 import asyncio
@@ -22,6 +22,8 @@ from digm.ids import to_hex
 from hub.backbone.backbone import Backbone
 from hub.backbone.identity import NodeIdentity
 from hub.backbone.settings import BackboneSettings
+from hub.granting.carrying import GrantCarrier
+from hub.granting.links import VaultLinks
 from hub.logs import configure_logs
 from hub.pinning.covers import serve_covers
 from hub.seeding.chunk_cache import ChunkCache
@@ -58,6 +60,7 @@ class Node:
         self.backbone.serve(
             PIN.name, reversed_answer, most_bytes=PIN.most_request_bytes, timeout_s=5.0, parallel=32
         )
+        GrantCarrier(self.backbone, VaultLinks()).serve()
         with contextlib.suppress(DigmError):
             store = ChunkStore(data)
             library = Library(Catalogue.open(data, create=False), store)

@@ -41,7 +41,7 @@ def test_the_example_of_a_fetch_is_what_the_code_writes() -> None:
 def test_the_page_of_documents_names_every_member_of_an_announcement() -> None:
     announcement = Announcement(
         node=TRACK, instance=bytes(16), track_root=TRACK, manifest_hash=TRACK, held={0: Bitfield.full(4)},
-        operator="us", network="AS1", sequence=1, issued_at=1, valid_until=2,
+        operator="us", network="AS1", sequence=1, issued_at=1, valid_until=2, account="0x" + "00" * 20,
     )  # fmt: skip
     members = json.loads(encode_announcement(announcement, lambda _: bytes(64)))
     table = DOCUMENTS.split("## Announcements", 1)[1].split("\n\n", 2)[1]

@@ -1,6 +1,5 @@
 """One devnet for all files (but the one that kills it), and accounts with money on it."""
 
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,15 +15,15 @@ from hub.chain.sender import Patience, Sender
 from tests.hub.chain.counter import counter
 from tests.hub.chain.devnet import DevnetProcess
 from tests.hub.chain.proxy import Proxy
+from tests.needs import anvil
 
 QUICK = Patience(poll_s=0.01, give_up_after_s=30)
 
 
-ENGINES = ["py-evm", *(["anvil"] if shutil.which("anvil") else [])]
-
-
-@pytest.fixture(scope="session", params=ENGINES)
+@pytest.fixture(scope="session", params=["py-evm", "anvil"])
 def devnet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevnetProcess]:
+    if request.param == "anvil":
+        anvil()
     process = DevnetProcess(tmp_path_factory.mktemp("devnet"), engine=request.param)
     yield process
     process.stop() if request.param == "anvil" else process.kill()

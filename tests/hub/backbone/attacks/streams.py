@@ -5,7 +5,7 @@ from typing import Any
 
 import trio
 
-from digm.backbone_messages import AUDIT, COVER, MANIFEST, PEER, PIN
+from digm.backbone_messages import AUDIT, COVER, GRANT, MANIFEST, PEER, PIN
 from digm.bitfield import Bitfield
 from digm.wire import Hello, Request, encode
 from tests.hub.backbone.attacks.victim import Victim, prefixed, shrug
@@ -65,7 +65,7 @@ async def request_abuse(victim: Victim) -> None:
     async with victim.connected() as host:
         openings = [b"\xff\xff\xff\x7f", b"\xff" * 9, b"\x81\x00", prefixed(bytes(PIN.most_request_bytes + 1)),
                     b"\x64" + bytes(10), b"", b"\x05h"]  # fmt: skip
-        for protocol in (PIN, MANIFEST, COVER, AUDIT, PEER):
+        for protocol in (PIN, MANIFEST, COVER, AUDIT, GRANT, PEER):
             for opening in openings:
                 stream = await shrug(victim.stream, host, protocol.name)
                 if not isinstance(stream, Exception):
@@ -93,4 +93,20 @@ async def session_abuse(victim: Victim) -> None:
         await trio.sleep(0.3)
 
 
-ATTACKS = (idle_streams, negotiation_garbage, handler_exceptions, request_abuse, session_abuse)
+async def grant_abuse(victim: Victim) -> None:
+    """Grants without end: of artists who are not here, for keys that are none, in requests of every length."""
+    async with victim.connected() as host:
+        for number in range(300):
+            stream = await shrug(victim.stream, host, GRANT.name)
+            if isinstance(stream, Exception):
+                continue
+            is_whole = number % 5 != 0
+            size = 96 if is_whole else number % 96
+            await shrug(stream.write, prefixed(os.urandom(32) + victim.track_root + bytes(32))[: 1 + size])
+            if is_whole:
+                with trio.move_on_after(1):
+                    await shrug(stream.read, 100)
+                await shrug(stream.close)
+
+
+ATTACKS = (idle_streams, negotiation_garbage, handler_exceptions, request_abuse, session_abuse, grant_abuse)

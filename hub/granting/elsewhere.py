@@ -1,0 +1,217 @@
+"""Grants from vaults that are linked to other hubs: found in the DHT, asked over libp2p, checked, passed on.
+
+Anybody may say that a vault is linked to him. So several are asked, one a moment after the other, and the first
+answer that the artist signed for this very page counts; who gives another one is left alone for a while.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from digm.backbone_messages import GRANT
+from digm.carried_grants import CarriedGrant, CarriedRequest, vault_record
+from digm.errors import DigmError, PeerFault, Unavailable
+from digm.ids import from_hex, short, to_hex
+from hub.bridge.health import Bounded
+from hub.granting.links import artist_busy, artist_offline, grant_refused
+from hub.granting.messages import Granted
+from hub.pauses import Pauses
+from hub.pinning.network import Found
+from hub.signatures import verify
+
+log = structlog.get_logger()
+ANSWER_WITHIN_S = 9.0  # for the listener, lookup and all
+NEXT_AFTER_S = 0.4  # so long a carrier has the word alone
+LOOK_EVERY_S = 0.05
+MOST_CARRIERS = 24  # of one artist
+MOST_ARTISTS = 4_096
+MOST_ASKING = 128  # listeners at once
+LOOKUPS_AT_ONCE, MOST_LOOKUPS = 4, 64
+LOOKED_UP_AGAIN_S = 5.0  # for an artist of whom nobody gave a grant
+LOOKED_UP_NEVERTHELESS_S = 600.0
+LEFT_ALONE_S, LEFT_ALONE_LONGEST_S = 60.0, 3600.0  # who gave what the artist did not make
+
+
+class Asking(Protocol):
+    """What is needed of the backbone."""
+
+    async def find_providers(
+        self, key: bytes, most: int = ..., on_found: Callable[[Found], object] = ...
+    ) -> Sequence[Found]: ...
+    async def request(
+        self, peer: str, protocol: str, payload: bytes, *, timeout_s: float, most_bytes: int
+    ) -> bytes: ...
+
+
+@dataclass
+class _Artist:
+    """Who says that a vault is linked to him.
+
+    Attributes:
+        carriers: peer ids, whom to ask first at the beginning.
+        is_wanted: a lookup waits or goes on.
+    """
+
+    carriers: dict[str, None] = field(default_factory=dict)
+    looked_up_at: float = float("-inf")
+    is_wanted: bool = False
+
+    def came(self, peer: str) -> None:
+        """Somebody was found. Those who gave a grant are never pushed out by those who only say they could."""
+        if len(self.carriers) < MOST_CARRIERS:
+            self.carriers.setdefault(peer)
+
+    def gave(self, peer: str) -> None:
+        """Somebody gave a grant: he is asked first from now on."""
+        self.carriers.pop(peer, None)
+        self.carriers = {peer: None, **self.carriers}
+
+
+class VaultsElsewhere:
+    """Asks for one hub's pages. Works while `run` runs.
+
+    Args:
+        clock: seconds, never going back; `now`: since 1970.
+    """
+
+    def __init__(
+        self,
+        network: Asking,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._network, self._clock, self._now = network, clock, now
+        self._artists: Bounded[str, _Artist] = Bounded(MOST_ARTISTS)
+        self._wanted: asyncio.Queue[tuple[str, _Artist]] = asyncio.Queue(MOST_LOOKUPS)
+        self._liars = Pauses[str](LEFT_ALONE_S, LEFT_ALONE_LONGEST_S, clock)
+        self._asking = 0
+
+    def knows(self, artist_key: str) -> bool:
+        """Whether somebody says that he could ask an artist's vault."""
+        known = self._artists.get(artist_key)
+        return known is not None and bool(known.carriers)
+
+    def look_up(self, artist_key: str) -> None:
+        """Look for an artist's vault soon, if that was not done lately: somebody may ask for a grant."""
+        artist = self._artists.get(artist_key) or _Artist()
+        self._artists[artist_key] = artist
+        again_s = LOOKED_UP_NEVERTHELESS_S if artist.carriers else LOOKED_UP_AGAIN_S
+        if artist.is_wanted or self._clock() - artist.looked_up_at < again_s or self._wanted.full():
+            return
+        artist.is_wanted = True
+        self._wanted.put_nowait((artist_key, artist))
+
+    async def run(self) -> None:
+        """Look up what is wanted, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(LOOKUPS_AT_ONCE):
+                tasks.create_task(self._look_up_wanted(), name="vault lookups")
+
+    async def ask(self, artist_key: str, track_root: str, player_key: str) -> Granted:
+        """A grant from an artist's vault, wherever it is linked.
+
+        Raises:
+            Unavailable: `artist_offline`, `artist_busy`, `grant_refused`.
+        """
+        if self._asking >= MOST_ASKING:
+            raise artist_busy()
+        request = CarriedRequest(from_hex(artist_key), from_hex(track_root), from_hex(player_key))
+        self._asking += 1
+        try:
+            self.look_up(artist_key)
+            carried = await self._ask_around(request, self._artists[artist_key])
+        finally:
+            self._asking -= 1
+        return Granted(0, not_after=carried.not_after, **carried.grant.to_json())
+
+    async def _ask_around(self, request: CarriedRequest, artist: _Artist) -> CarriedGrant:
+        """One carrier after the other, each a moment after the one before or when that one has failed."""
+        asked: set[str] = set()
+        refusals: set[str] = set()
+        given: list[CarriedGrant] = []
+        until = self._clock() + ANSWER_WITHIN_S
+
+        async def ask(peer: str) -> None:
+            try:
+                given.append(await self._ask(peer, request, until - self._clock()))
+                artist.gave(peer)
+            except DigmError as error:
+                refusals.add(self._failed(artist, peer, error))
+
+        async with asyncio.TaskGroup() as tasks:
+            waiting: list[asyncio.Task[None]] = []
+            next_at = self._clock()
+            while not given and self._clock() < until:
+                peer = next((name for name in artist.carriers if name not in asked), None)
+                if peer is not None and (not waiting or self._clock() >= next_at):
+                    asked.add(peer)
+                    waiting.append(tasks.create_task(ask(peer), name="carried grant"))
+                    next_at = self._clock() + NEXT_AFTER_S
+                elif peer is None and not waiting and not self._is_looking(request, artist):
+                    break
+                await _moment(waiting)
+                waiting = [task for task in waiting if not task.done()]
+            for task in waiting:
+                task.cancel()
+        if given:
+            return given[0]
+        raise _refusal(refusals)
+
+    def _is_looking(self, request: CarriedRequest, artist: _Artist) -> bool:
+        """Whether there may be more carriers soon. Those that we knew have failed: then they are looked up."""
+        self.look_up(to_hex(request.artist_key))
+        return artist.is_wanted
+
+    async def _ask(self, peer: str, request: CarriedRequest, within_s: float) -> CarriedGrant:
+        body = await self._network.request(
+            peer, GRANT.name, request.encode(), timeout_s=min(GRANT.timeout_s, within_s),
+            most_bytes=GRANT.most_answer_bytes - 1,
+        )  # fmt: skip
+        carried = CarriedGrant.decode(body)
+        carried.check(request, self._now(), verify)
+        return carried
+
+    def _failed(self, artist: _Artist, peer: str, error: DigmError) -> str:
+        """Note it. Returns the carrier's own reason, or our code."""
+        if error.data.get("status") != "busy":
+            artist.carriers.pop(peer, None)  # the DHT names it again, if it still says so
+        if isinstance(error, PeerFault):
+            self._liars.failed(peer)
+            log.info("carrier_left_alone", peer_id=peer[-8:], code=error.code)
+        return str(error.data.get("reason", error.code))
+
+    async def _look_up_wanted(self) -> None:
+        while True:
+            artist_key, artist = await self._wanted.get()
+            try:
+                await self._look_up(artist_key, artist)
+            except DigmError as error:
+                log.info("vault_lookup_failed", artist=short(artist_key), code=error.code)
+            finally:
+                artist.looked_up_at, artist.is_wanted = self._clock(), False
+
+    async def _look_up(self, artist_key: str, artist: _Artist) -> None:
+        def found(provider: Found) -> None:
+            if not self._liars.left_s(provider.peer_id):
+                artist.came(provider.peer_id)
+
+        await self._network.find_providers(vault_record(from_hex(artist_key)), 2 * MOST_CARRIERS, found)
+
+
+async def _moment(waiting: Collection[asyncio.Task[None]]) -> None:
+    """Until one of them is done, or somebody else may have been found."""
+    if waiting:
+        await asyncio.wait(waiting, timeout=LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+    else:
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+def _refusal(refusals: set[str]) -> Unavailable:
+    """What the listener is told when nobody gave a grant. What strangers say for reasons goes no further."""
+    if refusals & {"artist_busy", "too_many_requests"}:
+        return artist_busy()
+    return grant_refused("elsewhere") if "grant_refused" in refusals else artist_offline()
