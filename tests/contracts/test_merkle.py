@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from digm.manifest import parse_manifest
 from digm.merkle import audit_leaves, audit_root, chunk_audit_root, inclusion_proof, root_from_proof, tree_root
 from tests.contracts.house import for_tests
 from tests.contracts.machine import Contract
@@ -28,6 +29,34 @@ def test_the_vectors_proofs_lead_to_the_vectors_roots(merkle):
         for index, (leaf, proof) in enumerate(zip(leaves, tree["proofs"], strict=True)):
             path = [bytes.fromhex(one) for one in proof]
             assert merkle.ask("track_root", leaf, index, len(leaves), path).hex() == tree["root"]
+
+
+def test_the_vectors_audits_are_what_the_registry_draws_and_their_proofs_lead_to_the_audit_root(
+    merkle, any_house
+):
+    tracks = json.loads(generate.FORMAT_VECTORS.read_text(encoding="utf-8"))["tracks"]
+    assert tracks
+    for track in tracks:
+        told = parse_manifest(track["manifest"].encode())
+        renditions = [
+            (len(one.chunk_hashes), one.frames_per_chunk, one.last_chunk_frames) for one in told.renditions
+        ]
+        terms = (told.track_root, told.audit_root, bytes.fromhex(track["manifest_hash"]), renditions, EMPTY)
+        any_house.registry.send(any_house.artist, "publish", *terms)
+        name = any_house.registry.ask("track_id", any_house.artist, told.track_root)
+        for audit in track["audits"]:
+            place = any_house.registry.ask("audit_place", name, int(audit["draw"]))
+            expected = {"audit_root": told.audit_root} | {
+                key: audit[key] for key in ("chunk", "chunks", "leaf", "leaves")
+            }
+            assert place == expected
+            leaf = bytes.fromhex(audit["bytes"])
+            chunk_path, track_path = (
+                [bytes.fromhex(one) for one in audit[key]] for key in ("chunk_path", "track_path")
+            )
+            chunk_root = merkle.ask("chunk_root", leaf, place["leaf"], place["leaves"], chunk_path)
+            root = merkle.ask("track_root", chunk_root, place["chunk"], place["chunks"], track_path)
+            assert root == told.audit_root
 
 
 def test_a_range_of_a_chunk_leads_to_the_tracks_audit_root(merkle):

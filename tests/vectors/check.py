@@ -32,7 +32,11 @@ def check_trees(vectors: dict[str, Any]) -> int:
 
 
 async def check_tracks(vectors: dict[str, Any], seal: Seal) -> int:
-    """Packing, keys, frames, hashes, roots, manifest and grant of each track; the number of chunks checked."""
+    """Packing, keys, frames, hashes, roots, manifest, grant and audits of each track.
+
+    Returns:
+        The number of chunks and of audits that were checked.
+    """
     checks = 0
     for track in vectors["tracks"]:
         track_key = bytes.fromhex(track["track_key"])
@@ -42,7 +46,8 @@ async def check_tracks(vectors: dict[str, Any], seal: Seal) -> int:
         assert parsed.track_root.hex() == track["track_root"]
         assert parsed.key_commitment == keys.key_commitment(track_key)
         assert granted == grants.make_grant(parsed, track_key, granted.player_key, granted.not_after)
-        audit_roots = []
+        chunks_of_track: list[bytes] = []
+        audit_roots: list[bytes] = []
         for number, described in enumerate(track["renditions"]):
             codec, rate, channels, bits, timescale, private, delay, padding = described["config"]
             config = AudioConfig(codec, rate, channels, bits, timescale, bytes.fromhex(private), delay, padding)
@@ -74,6 +79,30 @@ async def check_tracks(vectors: dict[str, Any], seal: Seal) -> int:
                 assert sealed[chunks.FRAME_PLAINTEXT_BYTES : chunks.FRAME_BYTES].hex() == row["first_tag"]
                 audit_roots.append(merkle.chunk_audit_root(sealed))
                 assert audit_roots[-1].hex() == row["audit_root"]
+                chunks_of_track.append(sealed)
                 checks += 1
         assert merkle.audit_root(audit_roots) == parsed.audit_root
+        checks += check_audits(track, chunks_of_track, parsed.audit_root)
     return checks
+
+
+def check_audits(track: dict[str, Any], sealed: list[bytes], audit_root: bytes) -> int:
+    """What a random number asks for, and the proof of it, from the chunks and from the vectors alone."""
+    trees = [merkle.audit_leaves(chunk) for chunk in sealed]
+    roots = [merkle.chunk_audit_root(chunk) for chunk in sealed]
+    for audit in track["audits"]:
+        at, chunk = int(audit["draw"]) % sum(map(len, trees)), 0
+        while at >= len(trees[chunk]):
+            at -= len(trees[chunk])
+            chunk += 1
+        assert (audit["chunk"], audit["leaf"]) == (chunk, at)
+        assert (audit["chunks"], audit["leaves"]) == (len(trees), len(trees[chunk]))
+        leaf = bytes.fromhex(audit["bytes"])
+        chunk_path = [bytes.fromhex(node) for node in audit["chunk_path"]]
+        track_path = [bytes.fromhex(node) for node in audit["track_path"]]
+        assert leaf == trees[chunk][at]
+        assert chunk_path == merkle.inclusion_proof(trees[chunk], at)
+        assert track_path == merkle.inclusion_proof(roots, chunk)
+        chunk_root = merkle.root_from_proof(leaf, at, audit["leaves"], chunk_path)
+        assert merkle.root_from_proof(chunk_root, chunk, audit["chunks"], track_path) == audit_root
+    return len(track["audits"])

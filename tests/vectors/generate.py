@@ -19,6 +19,9 @@ from digm.media import AudioConfig, Sample
 FORMAT_VECTORS = Path(__file__).parent / "format.json"
 ARTIST_SEED = bytes(range(32))
 
+# What an audit draws: the first leaf, both sides of a frame's edge, one in the middle, and the largest number.
+DRAWS = (0, 255, 256, 777, 2**127 + 12_345, 2**128 - 1)
+
 STREAMINFO = bytes.fromhex("10001000000000000000 0ac442f0 00000000" + "00" * 16)
 OPUS_HEAD = b"OpusHead" + bytes.fromhex("01 02 3801 80bb0000 0000 00")
 
@@ -79,7 +82,7 @@ def _seal_chunk(track_key: bytes, rendition: int, chunk: int, plaintext: bytes, 
 
 def _rendition(
     number: int, track_key: bytes, described: dict[str, Any]
-) -> tuple[manifest.Rendition, list[Any]]:
+) -> tuple[manifest.Rendition, list[Any], list[bytes]]:
     codec, rate, channels, bits, timescale, private, delay, padding = described["config"]
     config = AudioConfig(codec, rate, channels, bits, timescale, bytes.fromhex(private), delay, padding)
     samples = [Sample(bytes([fill]) * size, duration) for fill, size, duration in described["samples"]]
@@ -109,14 +112,33 @@ def _rendition(
         chunk_hashes=tuple(hashlib.sha256(data).digest() for data in sealed),
         fragments=tuple(chunk.fragments for chunk in packed),
     )
-    return rendition, rows
+    return rendition, rows, sealed
+
+
+def _audit(draw: int, sealed: list[bytes]) -> dict[str, Any]:
+    """What a contract that drew this number asks for, and the answer (docs/contracts.md)."""
+    trees = [merkle.audit_leaves(data) for data in sealed]
+    places = [(chunk, leaf) for chunk, leaves in enumerate(trees) for leaf in range(len(leaves))]
+    chunk, leaf = places[draw % len(places)]
+    roots = [merkle.chunk_audit_root(data) for data in sealed]
+    return {
+        "draw": str(draw),
+        "chunk": chunk,
+        "chunks": len(sealed),
+        "leaf": leaf,
+        "leaves": len(trees[chunk]),
+        "bytes": trees[chunk][leaf].hex(),
+        "chunk_path": [node.hex() for node in merkle.inclusion_proof(trees[chunk], leaf)],
+        "track_path": [node.hex() for node in merkle.inclusion_proof(roots, chunk)],
+    }
 
 
 def _track(described: dict[str, Any]) -> dict[str, Any]:
     track_key = bytes.fromhex(described["track_key"])
     artist = Ed25519PrivateKey.from_private_bytes(ARTIST_SEED)
-    pairs = [_rendition(i, track_key, item) for i, item in enumerate(described["renditions"])]
-    rows = [row for _, rendition_rows in pairs for row in rendition_rows]
+    made = [_rendition(i, track_key, item) for i, item in enumerate(described["renditions"])]
+    rows = [row for _, rendition_rows, _ in made for row in rendition_rows]
+    sealed = [data for _, _, chunks_of_it in made for data in chunks_of_it]
     unsigned = manifest.Manifest(
         title=f"Vector: {described['name']} – «ÄÖ» 音",
         artist="DIGM",
@@ -127,7 +149,7 @@ def _track(described: dict[str, Any]) -> dict[str, Any]:
         isrc=None,
         licence="CC0-1.0",
         cover=None,
-        duration_s=round(pairs[0][0].presented_duration_s, 6),
+        duration_s=round(made[0][0].presented_duration_s, 6),
         loudness_lufs=-14.5,
         true_peak_db=-1.0,
         peaks=bytes(range(0, 200, 10)),
@@ -136,18 +158,19 @@ def _track(described: dict[str, Any]) -> dict[str, Any]:
         track_root=merkle.track_root([bytes.fromhex(row["chunk_hash"]) for row in rows]),
         audit_root=merkle.audit_root([bytes.fromhex(row["audit_root"]) for row in rows]),
         artist_key=artist.public_key().public_bytes_raw(),
-        renditions=tuple(rendition for rendition, _ in pairs),
+        renditions=tuple(rendition for rendition, _, _ in made),
     )
     document = manifest.encode_manifest(unsigned, artist.sign)
     grant = grants.make_grant(manifest.parse_manifest(document), track_key, bytes(range(32, 64)), 2_000_000_000)
     return {
         **described,
-        "chunks": [rendition_rows for _, rendition_rows in pairs],
+        "chunks": [rendition_rows for _, rendition_rows, _ in made],
         "manifest": document.decode(),
         "manifest_hash": manifest.manifest_hash(document).hex(),
         "track_root": unsigned.track_root.hex(),
         "audit_root": unsigned.audit_root.hex(),
         "grant": grants.encode_grant(grant).decode(),
+        "audits": [_audit(draw, sealed) for draw in DRAWS],
     }
 
 
