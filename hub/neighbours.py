@@ -26,9 +26,17 @@ UP_WITHIN_S = 60.0
 POLL_S = 0.2
 PORTS_FROM = 10  # the hub's port and this: its place in the backbone; behind it the nodes'
 # What an operator says to all nodes; everything else that the hub is told is not meant for them.
-_PASSED_ON = ("DIGM_NODE_", "DIGM_AUDIT_", "DIGM_ICE_", "DIGM_STUN_", "DIGM_UPLOAD_", "DIGM_LOG_")
+_PASSED_ON = (
+    *("DIGM_NODE_", "DIGM_AUDIT_", "DIGM_ICE_", "DIGM_STUN_", "DIGM_UPLOAD_", "DIGM_LOG_"),
+    *("DIGM_CHAIN_RPC", "DIGM_CHAIN_PORT", "DIGM_CHAIN_CONFIRMATIONS", "DIGM_CHAIN_DEPLOYMENT"),
+)
 # On one machine nobody need be patient: copies are made, losses noticed and audits held within a minute.
 _HURRIED = {"DIGM_AUDIT_EPOCH_SECONDS": "60", "DIGM_NODE_SETTLE_SECONDS": "5", "DIGM_NODE_LOSS_SECONDS": "60"}
+
+
+def places_of(data: Path, count: int) -> list[Path]:
+    """The data folders of this machine's nodes."""
+    return [data / "nodes" / str(number + 1) for number in range(count)]
 
 
 class Neighbours:
@@ -42,7 +50,7 @@ class Neighbours:
 
     def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
         self._settings, self._environment = settings, environment
-        self._places = [settings.data / "nodes" / str(number + 1) for number in range(settings.nodes)]
+        self._places = places_of(settings.data, settings.nodes)
         self._ports = [self._port(place, number + 1) for number, place in enumerate(self._places)]
         self._listen = self._hub_listens() if self._places else settings.backbone_listen
         self._names = [NodeIdentity.load(place).peer_id for place in self._places]
@@ -84,7 +92,7 @@ class Neighbours:
         """Behind the hub's where it is free: one that the system chose may be taken by a call meanwhile."""
         place.mkdir(parents=True, exist_ok=True)
         wanted = self._settings.port + PORTS_FROM + number
-        if wanted <= HIGHEST_PORT and _is_free(wanted):
+        if wanted <= HIGHEST_PORT and is_free(wanted):
             return wanted
         return KeptPorts(place).port("health", "127.0.0.1", 0)
 
@@ -121,7 +129,8 @@ class Neighbours:
         return Child("node", logs, environment, log_name=f"node-{number + 1}", is_patient=True)
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether this machine could listen on it just now."""
     try:
         bind("127.0.0.1", port).close()
     except CallerFault:

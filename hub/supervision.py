@@ -38,6 +38,7 @@ class Child:
         name: its subcommand.
         logs: folder for its log file.
         environment: the whole environment of the child.
+        arguments: of the subcommand, whenever it is run.
         log_name: of its log file; the subcommand's if empty.
         is_patient: the others' work goes first.
     """
@@ -48,12 +49,13 @@ class Child:
         logs: Path,
         environment: Mapping[str, str],
         *,
+        arguments: Sequence[str] = (),
         log_name: str = "",
         is_patient: bool = False,
     ) -> None:
         self.name = name
         self.log_path = logs / f"{log_name or name}.log"
-        self._environment = environment
+        self._environment, self._arguments = environment, arguments
         self._before = _patiently(tie_to_parent()) if is_patient else tie_to_parent()
         self._process: asyncio.subprocess.Process | None = None
 
@@ -65,7 +67,7 @@ class Child:
         """
         with open_log(self.log_path) as target:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "hub.cli", self.name, *arguments),
+                *(sys.executable, "-m", "hub.cli", self.name, *self._arguments, *arguments),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=target,
                 stderr=target,

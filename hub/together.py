@@ -6,6 +6,7 @@ import fcntl
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import structlog
@@ -13,7 +14,8 @@ import structlog
 from digm.errors import CallerFault, Unavailable
 from hub.config import FOLLOWERS, Settings, variable_of
 from hub.gateway.sockets import bind
-from hub.neighbours import Neighbours
+from hub.home_chain import HomeChain, lines_of
+from hub.neighbours import NAMES, Neighbours
 from hub.pages.static import StaticFiles
 from hub.relay.wanted import own_turn_urls, relay_is_wanted
 from hub.supervision import Child, check_writable, stop_all
@@ -21,7 +23,8 @@ from hub.supervision import Child, check_writable, stop_all
 log = structlog.get_logger()
 PROCESSES = ("hub", "gateway", "seed", "artist")
 RELAY = "relay"
-UNPINNED = "demo-unpinned"  # the demo's track roots, until the nodes were asked to keep them
+# The demo's track roots, until the nodes were asked to keep them; until they are on the devnet.
+UNPINNED, OFF_CHAIN = "demo-unpinned", "demo-off-chain"
 HEALTHY_WITHIN_S = 60.0
 READY_WITHIN_S = 60.0
 POLL_S = 0.1
@@ -55,6 +58,8 @@ async def serve(settings: Settings, environment: Mapping[str, str], stop: asynci
         child_environment = {**environment, "DIGM_DATA": str(settings.data), "DIGM_PORT": str(settings.port)}
         if wants_relay and not settings.turn_urls:
             child_environment["DIGM_TURN_URLS"] = ",".join(own_turn_urls(settings))
+        home = await asyncio.to_thread(HomeChain, settings, child_environment)
+        child_environment |= home.environment()
         neighbours = await asyncio.to_thread(Neighbours, settings, child_environment)
         child_environment |= neighbours.hub_environment()
         logs = settings.data / "logs"
@@ -62,9 +67,9 @@ async def serve(settings: Settings, environment: Mapping[str, str], stop: asynci
         children = [Child(name, logs, child_environment) for name in names]
         helpers = [Child(name, logs, child_environment) for name in ("demo", "publish", "pin")]
         try:
-            await _run(settings, children, helpers, neighbours, stop)
+            await _run(settings, children, helpers, neighbours, home, stop)
         finally:
-            await stop_all([*children, *neighbours.children, *helpers])
+            await stop_all([*children, *neighbours.children, *home.children, *helpers])
 
 
 def _check_known(ports: Mapping[str, int]) -> None:
@@ -90,7 +95,12 @@ def _only_one(data: Path) -> Iterator[None]:
 
 
 async def _run(
-    settings: Settings, children: list[Child], helpers: list[Child], neighbours: Neighbours, stop: asyncio.Event
+    settings: Settings,
+    children: list[Child],
+    helpers: list[Child],
+    neighbours: Neighbours,
+    home: HomeChain,
+    stop: asyncio.Event,
 ) -> None:
     is_up, fine = asyncio.Event(), asyncio.Event()
     fine.set()
@@ -104,7 +114,11 @@ async def _run(
         await _make_ready(settings, demo, publish)
         is_up.set()
         print(f"Listen at http://localhost:{settings.port}/", flush=True)
-        up = 0
+        up, settling = 0, None
+        if home.is_wanted:
+            tasks.create_task(home.devnet.keep_running(is_up), name="devnet")
+            settling = tasks.create_task(_settle_in(settings.data / OFF_CHAIN, home), name="settle in")
+            await home.until_keys(settling)
         for number, child in enumerate(neighbours.children):
             tasks.create_task(child.keep_running(is_up), name=child.log_path.stem)
             # One after the other: somebody may have pressed play just now.
@@ -112,6 +126,8 @@ async def _run(
         if up:
             await _pin_demo(settings.data / UNPINNED, pin, up)
             print(f"{_nodes(up)} at http://localhost:{settings.port}/operator", flush=True)
+        if settling is not None and (found := await settling) is not None:
+            print("\n".join(lines_of(found, NAMES)), flush=True)
 
     print(f"Starting DIGM; its data and logs are in {settings.data}", flush=True)
     try:
@@ -156,7 +172,8 @@ async def _make_ready(settings: Settings, demo: Child, publish: Child) -> None:
             await _publish_demo(settings.data / "demo", demo, publish)
             async with session.get("/api/tracks") as answer:
                 roots = [track["track_root"] for track in (await answer.json())["tracks"]]
-            (settings.data / UNPINNED).write_text("\n".join(roots))
+            for name in (UNPINNED, OFF_CHAIN):
+                (settings.data / name).write_text("\n".join(roots))
         await _wait_for(session, "/readyz", READY_WITHIN_S, artist_ready_url)
 
 
@@ -179,6 +196,14 @@ async def _pin_demo(unpinned: Path, pin: Child, replicas: int) -> None:
         log.warning("demo_not_pinned", log=str(pin.log_path))
         return
     unpinned.unlink()
+
+
+async def _settle_in(off_chain: Path, home: HomeChain) -> Mapping[str, Any] | None:
+    """Accounts and stakes, and the demo music, once: what its listener publishes is theirs to order."""
+    found = await home.settle_in(off_chain.read_text().split() if off_chain.exists() else [])
+    if found is not None:
+        off_chain.unlink(missing_ok=True)
+    return found
 
 
 async def _wait_for(

@@ -1,5 +1,6 @@
 """From settings to a client: which servers, which key, which outbox. For commands and processes."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from hub.chain.sender import Patience, Sender
 from hub.config import Settings
 
 FOLDER = "chain"
+DEVNET_PORT, PORT_FILE = 8545, "devnet-port"
 DEVNET_CHAIN_ID = 31_337
 CONFIRMATIONS = 12
 DEVNET_POLL_S, POLL_S = 0.1, 4.0
@@ -48,7 +50,15 @@ def confirmations_of(settings: Settings, chain_id: int) -> int:
 
 def urls_of(settings: Settings) -> tuple[str, ...]:
     """The chain's servers; the devnet of this machine where none are named."""
-    return settings.chain_rpc or (f"http://127.0.0.1:{settings.chain_port}",)
+    return settings.chain_rpc or (f"http://127.0.0.1:{devnet_port(settings)}",)
+
+
+def devnet_port(settings: Settings) -> int:
+    """Where the devnet listens: on the port that was set, else on the one that this folder's told."""
+    if settings.chain_port == DEVNET_PORT:
+        with contextlib.suppress(OSError, ValueError):
+            return int((folder_of(settings) / PORT_FILE).read_text()[:5])
+    return settings.chain_port
 
 
 @asynccontextmanager

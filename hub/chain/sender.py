@@ -112,8 +112,16 @@ class Sender:
         Returns:
             the one of this name that was begun and is not known to be done, or a new one.
         """
+        return self.begun(name) or f"{name} #{secrets.token_hex(4)}"
+
+    def is_begun(self, purpose: str) -> bool:
+        """Whether something was signed for exactly this purpose that may still count, or does."""
+        return bool(self._outbox.attempts(purpose))
+
+    def begun(self, name: str) -> str | None:
+        """The purpose of this name that was begun and is not known to be done."""
         begun = (one for one in self._outbox.open_purposes() if one.startswith(f"{name} #"))
-        return next(begun, f"{name} #{secrets.token_hex(4)}")
+        return next(begun, None)
 
     async def resume(self) -> list[str]:
         """Send again what may have got lost.

@@ -7,6 +7,7 @@ from digm.errors import CallerFault
 from hub.chain.amounts import read_amount, say_amount
 from hub.chain.client import ChainClient
 from hub.chain.deployment import Deployment, contract
+from hub.chain.ordering import allow
 from hub.chain.rules import STAKE_TERMS
 
 CLASSES = {"elder": 1, "cold": 2}
@@ -33,7 +34,7 @@ async def stake(
     if token != deployed.addresses[part]:
         raise CallerFault("bad_option", f"This node's stake is in the token {token}, not in {part}.")
     purpose = client.sender.purpose
-    await client.transact(purpose(f"approve {units} {part}"), contract(part), token, "approve", address, units)
+    await allow(client, deployed, part, units)
     name: str = "add_stake"
     arguments: list[Any] = [units]
     if is_new:

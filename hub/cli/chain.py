@@ -52,6 +52,23 @@ def devnet(
     run_process("devnet", settings, serve)
 
 
+@chain.command("settle-in", hidden=True)
+def settle_in(
+    nodes: Annotated[int, typer.Option(min=0, help="How many elder nodes live in this data folder.")],
+    track_roots: Annotated[list[str] | None, typer.Argument(metavar="[TRACKROOT]...")] = None,
+) -> None:
+    """On the devnet of `digm up`: accounts, play money and stakes; these tracks published and ordered."""
+
+    async def work(settings: "Settings") -> None:
+        from hub.chain.devnet.household import Household
+        from hub.chain.devnet.household import settle_in as settle
+        from hub.neighbours import places_of
+
+        _print(await settle(Household.of(settings, places_of(settings.data, nodes)), track_roots or ()), True)
+
+    _run(work)
+
+
 @chain.command("key")
 def key(
     take_in: Annotated[

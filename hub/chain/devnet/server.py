@@ -21,8 +21,10 @@ from aiohttp import hdrs, web
 from digm.errors import CallerFault, DigmError, Unavailable
 from hub.chain.devnet.store import DevnetStore
 from hub.chain.handing_on import FILE_NAME
+from hub.chain.opening import PORT_FILE
 from hub.config import Settings
 from hub.lifecycle import health_server
+from hub.storage.durable import disk_faults_named, write_durably
 
 log = structlog.get_logger()
 FOLDER = "chain"
@@ -62,6 +64,7 @@ async def serve(
             local = msgspec.structs.replace(settings, host=LOOPBACK)
             routes = [web.post("/", server.post), web.options("/", server.preflight)]
             async with health_server(local, settings.chain_port, _ready, routes) as port:
+                _tell_port(settings.data / FOLDER, port)
                 log.info("devnet_started", port=port, in_s=round(time.monotonic() - began, 2))
                 async with _mining(lambda: in_thread(answer, "evm_mine", []), block_s):
                     if with_contracts:
@@ -72,6 +75,12 @@ async def serve(
                     await stop.wait()
         finally:
             await in_thread(store.close)
+
+
+def _tell_port(folder: Path, port: int) -> None:
+    """For commands on this folder: the usual port may have been taken."""
+    with disk_faults_named(folder):
+        write_durably(folder / PORT_FILE, str(port).encode(), folder / "incoming")
 
 
 def _open(folder: Path) -> tuple[DevnetStore, Answer]:

@@ -16,6 +16,12 @@ from digm.errors import Unavailable
 from digm.manifest import parse_manifest
 from digm.signalling_client import Ready
 from hub import supervision
+from hub.backbone.identity import NodeIdentity
+from hub.chain.amounts import UNIT
+from hub.chain.deployment import contract
+from hub.chain.opening import open_deployed
+from hub.chain.ordering import pins_now
+from hub.config import Settings
 from hub.pages.static import StaticFiles
 from hub.publishing.vault import FILE_NAME as VAULT_FILE
 from hub.storage.catalogue import Catalogue
@@ -58,7 +64,7 @@ async def up(data: Path, **variables: str) -> AsyncIterator[Up]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "hub.cli", "up", "--port", str(port), "--data", str(data)),
         stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "DIGM_NODES": "0", **variables},
+        env={**os.environ, "DIGM_NODES": "0", "DIGM_DEVNET": "false", **variables},
         start_new_session=True,
     )
     assert process.stdout is not None
@@ -84,7 +90,15 @@ async def all_gone(processes: list[int]) -> None:
 
 
 async def test_it_plays_demo_music_on_a_fresh_start_and_ends_without_orphans(tmp_path: Path) -> None:
-    async with up(tmp_path / "data", DIGM_NODES="1") as running:
+    data = tmp_path / "data"
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # as by another devnet
+        port = str(taken.getsockname()[1])
+        await it_plays_and_shows_its_nodes_and_chain(data, port)
+
+
+async def it_plays_and_shows_its_nodes_and_chain(data: Path, taken: str) -> None:
+    async with up(data, DIGM_NODES="1", DIGM_DEVNET="true", DIGM_CHAIN_PORT=taken) as running:
+        assert any(line.startswith(f"Port {taken} is taken") for line in running.lines)
         assert running.lines[-1] == f"Listen at http://localhost:{running.port}/"
         async with aiohttp.ClientSession(f"http://localhost:{running.port}") as session:
             async with session.get("/readyz") as answer:
@@ -92,14 +106,53 @@ async def test_it_plays_demo_music_on_a_fresh_start_and_ends_without_orphans(tmp
             async with session.get("/api/tracks") as answer:
                 titles = [track["title"] for track in (await answer.json())["tracks"]]
             await elder_node_holds_the_demo(running, session)
+        settings = await the_demo_is_on_the_devnet(running, data)
         children = running.children()
-        assert set(children) == {*PROCESSES, "node"}
+        assert set(children) == {*PROCESSES, "node", "chain"}
+        os.kill(children["chain"], signal.SIGKILL)
+        assert await orders(settings) == 2
+        children = running.children()
         running.process.send_signal(signal.SIGINT)
         async with asyncio.timeout(STOPS_WITHIN_S):
             assert await running.process.wait() == 0
         await all_gone(list(children.values()))
     assert titles == ["Prelude in C major, BWV 846", "Gymnopédie No. 1"]
-    assert not (tmp_path / "data" / "demo").exists()
+    assert not any((data / name).exists() for name in ("demo", "demo-unpinned", "demo-off-chain"))
+
+
+async def the_demo_is_on_the_devnet(running: Up, data: Path) -> Settings:
+    """With accounts for the artist and the node, which has a stake."""
+    assert running.process.stdout is not None
+    said: dict[str, str] = {}
+    async with asyncio.timeout(READY_WITHIN_S):
+        while "Allegro" not in said:
+            name, _, value = (await running.process.stdout.readline()).decode().strip().rpartition(" ")
+            said[name.strip().rstrip(":")] = value
+    url, *others = said
+    assert "nothing on it is worth anything" in url and others == ["registry", "pinning", "artist", "Allegro"]
+    settings = Settings(data=data, chain_rpc=(said[url],))
+    async with open_deployed(settings, with_key=False) as (client, deployed):
+        at = deployed.addresses
+        assert (at["registry"], at["pinning"]) == (said["registry"], said["pinning"])
+        node = await client.call(contract("pinning"), at["pinning"], "node", said["Allegro"])
+        assert node["stake"] == 2_000 * UNIT
+        assert await client.call(contract("para"), at["para"], "balanceOf", said["artist"]) > 99_000 * UNIT
+    pins = await pins_now(settings)
+    assert [order.replicas for order in pins.orders.values()] == [1, 1]
+    key = NodeIdentity.load(data / "nodes" / "1").node_key
+    assert [one.address for one in pins.by_key(key)] == [said["Allegro"]]
+    return settings
+
+
+async def orders(settings: Settings) -> int:
+    """How many there are, when the devnet is there again."""
+    async with asyncio.timeout(READY_WITHIN_S):
+        while True:
+            with contextlib.suppress(Unavailable):
+                async with open_deployed(settings, with_key=False) as (client, deployed):
+                    address = deployed.addresses["pinning"]
+                    return int(await client.call(contract("pinning"), address, "order_count"))
+            await asyncio.sleep(0.1)
 
 
 async def elder_node_holds_the_demo(running: Up, session: aiohttp.ClientSession) -> None:
