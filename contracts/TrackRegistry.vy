@@ -150,6 +150,16 @@ def renditions(track: bytes32) -> DynArray[Rendition, MAX_RENDITIONS]:
 
 @external
 @view
+def standing(track: bytes32) -> (address, bool):
+    """
+    @return the owner (the zero address: no such track), whether it was withdrawn
+    """
+    head: uint256 = self.tracks[track].head
+    return self._owner(head), (head & WITHDRAWN) != 0
+
+
+@external
+@view
 def pin_terms(track: bytes32) -> (bytes32, uint256, bool):
     """
     @return audit root (empty: no such track), size in bytes, whether it was withdrawn

@@ -138,6 +138,7 @@ class House:
     artist: bytes
     nodes: list[bytes]
     stranger: bytes
+    sales: Contract
     rules: dict[str, int] = field(default_factory=lambda: dict(RULES))
     tracks: dict[bytes, Track] = field(default_factory=dict)
 
@@ -222,6 +223,10 @@ def build_house(machine: Machine, **changed_rules: int) -> House:
         for name, symbol in (("Para", "PARA"), ("DIGM", "DIGM"), ("Fango", "XFG"))
     }
     registry = Contract.deploy(machine, compiled("TrackRegistry"), deployer)
+    paid_in = [ZERO, tokens["PARA"].address]
+    sales = Contract.deploy(machine, compiled("Sales"), deployer, registry.address, DAY_S, paid_in)
+    for who in (artist, stranger, *nodes):
+        tokens["PARA"].send(who, "approve", sales.address, 2**256 - 1)
     rules = RULES | changed_rules
     terms = [(tokens[symbol].address, ELDER_MINIMUM, COLD_MINIMUM, PER_GIB) for symbol in ("DIGM", "XFG")]
     pinning = Contract.deploy(
@@ -247,5 +252,6 @@ def build_house(machine: Machine, **changed_rules: int) -> House:
         artist,
         nodes,
         stranger,
+        sales,
         rules,
     )

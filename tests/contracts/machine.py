@@ -103,7 +103,10 @@ class PyEvm:
             "timestamp": FIRST_TIMESTAMP,
             "transaction_root": BLANK_ROOT_HASH,
         }
-        self._chain = kind.from_genesis(AtomicDB(), parameters, {})
+        rich = {"balance": 10**24, "nonce": 0, "code": b"", "storage": {}}
+        self._chain = kind.from_genesis(
+            AtomicDB(), parameters, {Address(one): dict(rich) for one in self.accounts}
+        )
         self.block, self.now = 1, FIRST_TIMESTAMP
         self._begin(self._chain.header.state_root)
         self.calls = 0
@@ -122,19 +125,23 @@ class PyEvm:
         self.block += blocks
         self.now += blocks if seconds is None else seconds
 
-    def send(self, sender: bytes, to: bytes, data: bytes) -> Outcome:
+    def send(self, sender: bytes, to: bytes, data: bytes, value: int = 0) -> Outcome:
         """A transaction in a block of its own. Raises Reverted."""
         self.mine()
-        outcome = self._run(sender, to, data)
+        outcome = self._run(sender, to, data, value)
         self._state.lock_changes()
         return outcome
 
-    def call(self, sender: bytes, to: bytes, data: bytes) -> bytes:
+    def balance(self, who: bytes) -> int:
+        """Of the chain's own coin."""
+        return int(self._state.get_balance(Address(who)))
+
+    def call(self, sender: bytes, to: bytes, data: bytes, value: int = 0) -> bytes:
         """As if in the next block. Raises Reverted."""
         self.mine()
         snapshot = self._state.snapshot()
         try:
-            return self._run(sender, to, data).output
+            return self._run(sender, to, data, value).output
         finally:
             self._state.revert(snapshot)
             self._state.lock_changes()  # what was read here is not warm for who comes next
@@ -150,7 +157,7 @@ class PyEvm:
         root, self.block, self.now = snapshot
         self._begin(root)
 
-    def _run(self, sender: bytes, to: bytes, data: bytes) -> Outcome:
+    def _run(self, sender: bytes, to: bytes, data: bytes, value: int = 0) -> Outcome:
         self.calls += 1
         self._context._block_number, self._context._timestamp = self.block, self.now
         unsigned = self._vm.create_unsigned_transaction(
@@ -158,7 +165,7 @@ class PyEvm:
             gas_price=0,
             gas=GAS_LIMIT,
             to=Address(to),
-            value=0,
+            value=value,
             data=data,
         )
         spoofed = SpoofTransaction(unsigned, from_=Address(sender))
@@ -226,10 +233,10 @@ class Anvil:
             self._ask("evm_setNextBlockTimestamp", [hex(self.now + rest)])
             self._ask("evm_mine", [])
 
-    def send(self, sender: bytes, to: bytes, data: bytes) -> Outcome:
+    def send(self, sender: bytes, to: bytes, data: bytes, value: int = 0) -> Outcome:
         """A transaction in a block of its own. Raises Reverted."""
         self.calls += 1
-        asked = self._asked(sender, to, data)
+        asked = self._asked(sender, to, data) | {"value": hex(value)}
         self._ask("evm_setNextBlockTimestamp", [hex(self.now + 1)])
         name = self._ask("eth_sendTransaction", [asked])
         deadline = time.monotonic() + 20
@@ -253,10 +260,15 @@ class Anvil:
             made=bytes.fromhex(made[2:]) if made else b"",
         )
 
-    def call(self, sender: bytes, to: bytes, data: bytes) -> bytes:
+    def balance(self, who: bytes) -> int:
+        """Of the chain's own coin."""
+        return int(self._ask("eth_getBalance", ["0x" + who.hex(), "latest"]), 16)
+
+    def call(self, sender: bytes, to: bytes, data: bytes, value: int = 0) -> bytes:
         """As if in the next block. Raises Reverted."""
         self.calls += 1
-        return bytes.fromhex(self._ask("eth_call", [self._asked(sender, to, data), "pending"])[2:])
+        asked = self._asked(sender, to, data) | {"value": hex(value)}
+        return bytes.fromhex(self._ask("eth_call", [asked, "pending"])[2:])
 
     def snapshot(self) -> Any:
         return self._ask("evm_snapshot", [])
@@ -350,16 +362,16 @@ class Contract:
     def ask(self, name: str, *arguments: Any, sender: bytes = ZERO) -> Any:
         return self.read(name, self.machine.call(sender, self.address, self.message(name, *arguments)))
 
-    def send(self, sender: bytes, name: str, *arguments: Any) -> "list[Event]":
+    def send(self, sender: bytes, name: str, *arguments: Any, value: int = 0) -> "list[Event]":
         """Returns the events that this contract wrote."""
-        return self.events(self.transact(sender, name, *arguments))
+        return self.events(self.transact(sender, name, *arguments, value=value))
 
-    def transact(self, sender: bytes, name: str, *arguments: Any) -> Outcome:
+    def transact(self, sender: bytes, name: str, *arguments: Any, value: int = 0) -> Outcome:
         message = self.message(name, *arguments)
         if isinstance(self.machine, Anvil):
             # A receipt has no reason; asking first has.
-            self.machine.call(sender, self.address, message)
-        return self.machine.send(sender, self.address, message)
+            self.machine.call(sender, self.address, message, value)
+        return self.machine.send(sender, self.address, message, value)
 
     def read(self, name: str, output: bytes) -> Any:
         function = self.functions[name]
