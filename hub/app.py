@@ -17,7 +17,7 @@ from hub.api.reasons import reasons
 from hub.api.reports import add_reports
 from hub.api.server import Runner, add_safe_headers
 from hub.api.sources import add_sources
-from hub.bridge.bridge import add_bridge
+from hub.bridge.bridge import BRIDGE, add_bridge
 from hub.bridge.chain import add_chain
 from hub.config import Settings
 from hub.granting.links import VaultLinks
@@ -60,7 +60,6 @@ def create_app(settings: Settings, static: StaticFiles | None = None) -> web.App
         swarm_secret=load_swarm_secret(settings.data),
     )
     app[SERVICES] = services
-    app[READINESS] = Readiness(services)
     app.add_routes(views.routes())
     app.add_routes(api.routes())
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", _readyz), web.get("/metrics", metrics)])
@@ -69,6 +68,7 @@ def create_app(settings: Settings, static: StaticFiles | None = None) -> web.App
     add_signalling(app, settings)
     add_reports(app)
     add_bridge(app)
+    app[READINESS] = Readiness(services, app[BRIDGE])
     add_chain(app)
     add_sources(app)
     add_pins(app)
@@ -83,7 +83,7 @@ def create_app(settings: Settings, static: StaticFiles | None = None) -> web.App
 
 async def _readyz(request: web.Request) -> web.Response:
     conditions = await request.app[READINESS].conditions()
-    return readiness_response(conditions, await reasons(request.app[SERVICES], conditions))
+    return readiness_response(conditions, await reasons(request.app[SERVICES], request.app[BRIDGE], conditions))
 
 
 async def _close_links(app: web.Application) -> None:

@@ -1,7 +1,8 @@
 """Whether somebody could press play on this hub right now: what `/readyz` answers.
 
 Each condition is checked by doing it: the newest track's manifest is parsed and its chunks are looked up,
-the gateway is asked, the vault link is there. Results that cost something are kept for a moment.
+the gateway is asked, the vault link is there. Results that cost something are kept for a moment. Chunks may lie
+at others' gateways and a vault be linked to another hub: then somebody can press play here, too.
 """
 
 import time
@@ -11,6 +12,7 @@ import aiohttp
 from digm.errors import DigmError
 from digm.ids import to_hex
 from digm.manifest import parse_manifest
+from hub.bridge.bridge import Bridge
 from hub.services import Services, off_loop
 from hub.storage.catalogue import TrackEntry
 
@@ -22,8 +24,8 @@ TRACKS_TRIED = 5
 class Readiness:
     """Checks one hub's conditions."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, services: Services, bridge: Bridge) -> None:
+        self._services, self._bridge = services, bridge
         self._complete: dict[str, float] = {}
 
     async def conditions(self) -> dict[str, bool]:
@@ -38,19 +40,23 @@ class Readiness:
             "player_built": services.static.assets() is not None,
             "track_published": bool(tracks),
             "chunks_held": entry is not None,
-            "vault_connected": entry is not None and services.vaults.is_connected(entry.artist_key),
+            "vault_connected": entry is not None and self._bridge.can_grant(entry),
             "gateway_answers": await self._gateway_answers(),
         }
 
     async def _playable(self, tracks: list[TrackEntry]) -> TrackEntry | None:
-        """A track whose chunks are all here, preferring one whose vault is linked."""
-        linked = [entry for entry in tracks if self._services.vaults.is_connected(entry.artist_key)]
+        """A track whose chunks are all here or at another gateway, preferring one whose vault can be asked."""
+        for entry in tracks[:TRACKS_TRIED]:
+            self._bridge.expect_grants(entry)
+        linked = [entry for entry in tracks if self._bridge.can_grant(entry)]
         for entry in (linked or tracks)[:TRACKS_TRIED]:
             now = time.monotonic()
             if now - self._complete.get(entry.track_root, -CHECKED_FOR_S) < CHECKED_FOR_S:
                 return entry
             if await off_loop(self._is_complete, entry.track_root):
                 self._complete = {entry.track_root: now}
+                return entry
+            if self._bridge.is_elsewhere(entry):
                 return entry
         return None
 

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 
 from digm.errors import DigmError
 from digm.ids import short
+from hub.bridge.bridge import Bridge
 from hub.services import Services
 
 MOST_NAMED = 3
 
 
-async def reasons(services: Services, conditions: Mapping[str, bool]) -> dict[str, str]:
+async def reasons(services: Services, bridge: Bridge, conditions: Mapping[str, bool]) -> dict[str, str]:
     """A sentence without a full stop for each condition that does not hold."""
     sentences = {
         "player_built": "the player is not built: run npm ci && npm run build",
@@ -18,11 +19,11 @@ async def reasons(services: Services, conditions: Mapping[str, bool]) -> dict[st
         "gateway_answers": f"no gateway answers on port {services.settings.gateway_port}",
     }
     if not conditions["vault_connected"]:
-        sentences["vault_connected"] = await _vault_reason(services)
+        sentences["vault_connected"] = await _vault_reason(services, bridge)
     return {name: sentences.get(name, name) for name, holds in conditions.items() if not holds}
 
 
-async def _vault_reason(services: Services) -> str:
+async def _vault_reason(services: Services, bridge: Bridge) -> str:
     try:
         tracks = await services.tracks()
     except DigmError as error:
@@ -30,7 +31,7 @@ async def _vault_reason(services: Services) -> str:
     unanswered = {
         entry.artist_key: f"{entry.artist or 'an unnamed artist'} (key {short(entry.artist_key)})"
         for entry in tracks
-        if not services.vaults.is_connected(entry.artist_key)
+        if not bridge.can_grant(entry)
     }
     if not unanswered:
         return "there is no track that a vault could answer for"

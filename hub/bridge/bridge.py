@@ -101,6 +101,13 @@ class Bridge:
         if self.member is not None and self.member.vaults is not None and not self._is_linked(entry):
             self.member.vaults.look_up(entry.artist_key)
 
+    def is_elsewhere(self, entry: TrackEntry) -> bool:
+        """Whether another gateway, one that answers, says that it holds a track. Looks for it where it can."""
+        if self.member is not None:
+            self.member.look_up(entry.track_root)
+        found = self.directory.gateways_of(entry.track_root, time.time())
+        return any(gateway.score and self.directory.health(gateway.url).latency_s for gateway in found)
+
     def can_grant(self, entry: TrackEntry) -> bool:
         """Whether the vault of a track's artist is linked here, or to somebody who says so."""
         vaults = self.member.vaults if self.member is not None else None

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from digm.backbone_messages import GRANT
@@ -33,6 +35,7 @@ HERE = ("/ip4/127.0.0.1/tcp/0",)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hub.bridge.member.LOOKED_AT_S", 0.05)
     monkeypatch.setattr("hub.granting.elsewhere.LOOKED_UP_AGAIN_S", 0.2)
+    monkeypatch.setattr("hub.bridge.probes.EVERY_S", 0.05)
 
 
 def tell_of(track: Published, data: Path, other: Path) -> None:
@@ -51,8 +54,10 @@ def tell_of(track: Published, data: Path, other: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def hub_in_backbone(data: Path, *bootstrap: str) -> AsyncIterator[tuple[TestServer, Backbone]]:
-    async with hub_over(data, backbone_listen=HERE, backbone_bootstrap=bootstrap) as hub:
+async def hub_in_backbone(
+    data: Path, *bootstrap: str, **settings: Any
+) -> AsyncIterator[tuple[TestServer, Backbone]]:
+    async with hub_over(data, backbone_listen=HERE, backbone_bootstrap=bootstrap, **settings) as hub:
         member: Any = hub.app[BRIDGE].member  # type: ignore[attr-defined]
         await until(lambda: member.backbone is not None)
         if bootstrap:
@@ -229,3 +234,41 @@ async def test_half_of_a_vaults_places_stay_free_for_the_pages_of_its_own_hub(
         assert await reason(stranger, there.peer_id, request) == ("not_here", "artist_busy")
         assert (await Page().ask(hub, track))[0] == 200
         assert hub.app[SERVICES].vaults.artists  # type: ignore[attr-defined]
+
+
+async def test_a_hub_is_ready_when_the_vault_and_the_chunks_are_elsewhere(tmp_path: Path) -> None:
+    home, new = tmp_path / "home", tmp_path / "new"
+    track = publish_track(home)
+    tell_of(track, home, new)
+    async with (
+        gateway_of(track) as gateway,
+        hub_in_backbone(home) as (first, there),
+        hub_in_backbone(new, there.multiaddrs[0], gateways=(gateway,)) as (hub, _),
+    ):
+        assert (await readiness(hub))["vault_connected"] is False
+        async with artist_at(first, home):
+
+            async def is_ready() -> bool:
+                found = await readiness(hub)
+                return found["chunks_held"] and found["vault_connected"]
+
+            await until(is_ready)
+
+
+async def readiness(hub: TestServer) -> dict[str, bool]:
+    async with aiohttp.ClientSession() as session, session.get(hub.make_url("/readyz")) as answer:
+        conditions: dict[str, bool] = (await answer.json())["conditions"]
+        return conditions
+
+
+@contextlib.asynccontextmanager
+async def gateway_of(track: Published) -> AsyncIterator[str]:
+    """Somebody who says that he has the track's manifest."""
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(status=200)
+
+    app = web.Application()
+    app.router.add_route("HEAD", f"/{track.root}/manifest.json", answer)
+    async with TestServer(app) as server:
+        yield str(server.make_url("")).rstrip("/")
