@@ -125,7 +125,8 @@ class Bridge:
             vaults = self.member.vaults if self.member is not None else None
             if fault.code != "artist_offline" or vaults is None:
                 raise
-        return await vaults.ask(entry.artist_key, entry.track_root, player_key)
+        holders = [node.peer_id for node in self.directory.nodes_of(entry.track_root, time.time())]
+        return await vaults.ask(entry.artist_key, entry.track_root, player_key, holders)
 
     def _is_linked(self, entry: TrackEntry) -> bool:
         return self._services.vaults.is_connected(entry.artist_key)

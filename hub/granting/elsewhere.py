@@ -28,12 +28,14 @@ ANSWER_WITHIN_S = 9.0  # for the listener, lookup and all
 NEXT_AFTER_S = 0.4  # so long a carrier has the word alone
 LOOK_EVERY_S = 0.05
 MOST_CARRIERS = 24  # of one artist
+MOST_HOLDERS = 20
 MOST_ARTISTS = 4_096
 MOST_ASKING = 128  # listeners at once
 LOOKUPS_AT_ONCE, MOST_LOOKUPS = 4, 64
 LOOKED_UP_AGAIN_S = 5.0  # for an artist of whom nobody gave a grant
 LOOKED_UP_NEVERTHELESS_S = 600.0
 LEFT_ALONE_S, LEFT_ALONE_LONGEST_S = 60.0, 3600.0  # who gave what the artist did not make
+NOT_AGAIN_S, NOT_AGAIN_LONGEST_S = 1.0, 30.0  # a holder of tracks who has no grant of an artist
 
 
 class Asking(Protocol):
@@ -88,6 +90,7 @@ class VaultsElsewhere:
         self._artists: Bounded[str, _Artist] = Bounded(MOST_ARTISTS)
         self._wanted: asyncio.Queue[tuple[str, _Artist]] = asyncio.Queue(MOST_LOOKUPS)
         self._liars = Pauses[str](LEFT_ALONE_S, LEFT_ALONE_LONGEST_S, clock)
+        self._have_none = Pauses[tuple[str, bytes]](NOT_AGAIN_S, NOT_AGAIN_LONGEST_S, clock)
         self._asking = 0
 
     def knows(self, artist_key: str) -> bool:
@@ -111,9 +114,14 @@ class VaultsElsewhere:
             for _ in range(LOOKUPS_AT_ONCE):
                 tasks.create_task(self._look_up_wanted(), name="vault lookups")
 
-    async def ask(self, artist_key: str, track_root: str, player_key: str) -> Granted:
+    async def ask(
+        self, artist_key: str, track_root: str, player_key: str, holders: Sequence[str] = ()
+    ) -> Granted:
         """A grant from an artist's vault, wherever it is linked.
 
+        Args:
+            holders: peer ids of nodes that hold the track, the best first: an artist publishes at the hub that
+                has her link, so it is one of them. They are asked when the DHT names nobody who gives it.
         Raises:
             Unavailable: `artist_offline`, `artist_busy`, `grant_refused`.
         """
@@ -123,30 +131,35 @@ class VaultsElsewhere:
         self._asking += 1
         try:
             self.look_up(artist_key)
-            carried = await self._ask_around(request, self._artists[artist_key])
+            carried = await self._ask_around(request, self._artists[artist_key], holders[:MOST_HOLDERS])
         finally:
             self._asking -= 1
         return Granted(0, not_after=carried.not_after, **carried.grant.to_json())
 
-    async def _ask_around(self, request: CarriedRequest, artist: _Artist) -> CarriedGrant:
+    async def _ask_around(
+        self, request: CarriedRequest, artist: _Artist, holders: Sequence[str]
+    ) -> CarriedGrant:
         """One carrier after the other, each a moment after the one before or when that one has failed."""
         asked: set[str] = set()
         refusals: set[str] = set()
         given: list[CarriedGrant] = []
+        holders = [name for name in holders if not self._have_none.left_s((name, request.artist_key))]
         until = self._clock() + ANSWER_WITHIN_S
 
         async def ask(peer: str) -> None:
             try:
                 given.append(await self._ask(peer, request, until - self._clock()))
                 artist.gave(peer)
+                self._have_none.forget((peer, request.artist_key))
             except DigmError as error:
                 refusals.add(self._failed(artist, peer, error))
+                self._have_none.failed((peer, request.artist_key))
 
         async with asyncio.TaskGroup() as tasks:
             waiting: list[asyncio.Task[None]] = []
             next_at = self._clock()
             while not given and self._clock() < until:
-                peer = next((name for name in artist.carriers if name not in asked), None)
+                peer = next((name for name in (*artist.carriers, *holders) if self._is_new(name, asked)), None)
                 if peer is not None and (not waiting or self._clock() >= next_at):
                     asked.add(peer)
                     waiting.append(tasks.create_task(ask(peer), name="carried grant"))
@@ -160,6 +173,9 @@ class VaultsElsewhere:
         if given:
             return given[0]
         raise _refusal(refusals)
+
+    def _is_new(self, peer: str, asked: Collection[str]) -> bool:
+        return peer not in asked and not self._liars.left_s(peer)
 
     def _is_looking(self, request: CarriedRequest, artist: _Artist) -> bool:
         """Whether there may be more carriers soon. Those that we knew have failed: then they are looked up."""
@@ -196,7 +212,7 @@ class VaultsElsewhere:
 
     async def _look_up(self, artist_key: str, artist: _Artist) -> None:
         def found(provider: Found) -> None:
-            if not self._liars.left_s(provider.peer_id):
+            if self._is_new(provider.peer_id, ()):
                 artist.came(provider.peer_id)
 
         await self._network.find_providers(vault_record(from_hex(artist_key)), 2 * MOST_CARRIERS, found)

@@ -105,6 +105,22 @@ async def test_a_page_at_a_hub_without_the_artists_link_gets_a_grant_that_opens(
             await granted(hub, track)
 
 
+async def test_where_the_dht_names_nobody_the_hub_that_holds_the_track_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(carrying, "MOST_PROVIDED", 0)
+    home, new = tmp_path / "home", tmp_path / "new"
+    track = publish_track(home)
+    tell_of(track, home, new)
+    async with (
+        hub_in_backbone(home) as (first, there),
+        hub_in_backbone(new, there.multiaddrs[0]) as (hub, _),
+        artist_at(first, home),
+    ):
+        page, body = await granted(hub, track)
+        assert page.open(body, track).track_key == track.track_key
+
+
 Answer = Callable[[str, bytes], Awaitable[bytes]]
 
 
