@@ -14,7 +14,7 @@ GIB = 1 << 30
 DAY_S = 86_400
 MOST_PINS = 4096
 """Of one node; so the contract has it."""
-SEAL_SPACING, SLASH_SPACING = 1, 2
+SEAL_SPACING, SLASH_SPACING = 2, 2
 """Blocks by which each further node waits before it does what one would be enough for."""
 SOON = 2
 """Blocks that a transaction may take: what is forbidden from then on is not begun any more."""

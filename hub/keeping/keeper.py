@@ -90,6 +90,7 @@ class Keeper:
         self.trouble = ""
         self.done = dict.fromkeys((kind.name.lower() for kind in Kind), 0)
         self._busy: dict[Deed, asyncio.Task[None]] = {}
+        self._ended = 0
         self._refused: set[int] = set()
         self._pauses = Pauses[Deed](FIRST_PAUSE_S, LONGEST_PAUSE_S, time.monotonic)
         self._haste = Pauses[Deed](FIRST_PAUSE_S, LONGEST_HASTE_S, time.monotonic)
@@ -129,13 +130,15 @@ class Keeper:
             offers = Offers(view.address, places.me, places.present)
             stack.push_async_callback(self._stop)
             log.info("keeper_began", account=view.address, contract=view.contracts)
-            seen = 0
-            while self._chain.state.deployed == deployed:
+            seen, looked_at = (0, 0, 0), 0.0
+            while (state := self._chain.state).deployed == deployed:
                 try:
                     head, time_s = await view.head()
-                    if head != seen or self._busy:
+                    news = head, state.sequence, self._ended
+                    # A pause may be over, or a turn have come, where no block tells it.
+                    if news != seen or time.monotonic() > looked_at + LOOKED_AGAIN_S:
+                        seen, looked_at = news, time.monotonic()
                         await self._turn(view, deeds, copies, offers, head, time_s)
-                        seen = head
                     self._is_well()
                 except Unavailable as fault:  # the chain's servers come back
                     self._say(fault)
@@ -153,6 +156,7 @@ class Keeper:
         """Look at one block, and begin what is to be done."""
         state = self._chain.state
         clock, member = await view.look(head, time_s)
+        self._tell_of_jail(member)
         self.clock, self.member = clock, member
         rules = view.rules
         tracks = {one.said.track: one for one in (*state.withdrawn, *state.tracks)}
@@ -166,7 +170,7 @@ class Keeper:
             account=member.account,
             own=own,
             offers=offers.of(state, rules["min_pin_bytes"], time_s, also),
-            guilty=guilty_of(state.pins, view.address, clock.epoch),
+            guilty=guilty_of(state.pins, view.address, clock.epoch, rules),
             seal_turn=seal_turn(state.pins, view.address, clock.epoch),
         )
         policy = replace(
@@ -197,7 +201,11 @@ class Keeper:
     def _begin(self, deed: Deed, deeds: "Deeds", copies: OwnCopies, state: ChainState) -> None:
         task = asyncio.create_task(self._do(deed, deeds, copies, state), name=f"keep-{deed.kind.name.lower()}")
         self._busy[deed] = task
-        task.add_done_callback(lambda _task: self._busy.pop(deed, None))
+        task.add_done_callback(lambda _task: self._has_ended(deed))
+
+    def _has_ended(self, deed: Deed) -> None:
+        self._busy.pop(deed, None)
+        self._ended += 1
 
     async def _do(self, deed: Deed, deeds: "Deeds", copies: OwnCopies, state: ChainState) -> None:
         about = _fields(deed, self._tracks)
@@ -210,7 +218,7 @@ class Keeper:
             if fault.code == "chain_mismatch":
                 self._refused.add(deed.order_id)
                 await self._let_go(deed, copies)
-            if _is_nothing(fault):
+            if _is_nothing(deed, fault):
                 log.info("deed_not_needed", **about, reason=fault.data.get("reason"))
             else:
                 log.warning("deed_failed", **about, code=fault.code, reason=fault.message)
@@ -249,15 +257,27 @@ class Keeper:
             tell = log.info if fault.code in _WAITING else log.warning
             tell("keeper_waits", code=fault.code, reason=fault.message)
 
+    def _tell_of_jail(self, member: "Member") -> None:
+        until, before = member.account.jailed_until, self.member
+        if until and (before is None or not before.account.jailed_until):
+            log.warning(
+                "node_jailed",
+                until_s=until,
+                advice="its stake was cut for missed rounds; digm chain unjail is the way back",
+            )
+
     def _is_well(self) -> None:
         if self.trouble:
             log.info("keeper_goes_on")
             self.trouble = ""
 
 
-def _is_nothing(fault: DigmError) -> bool:
+def _is_nothing(deed: Deed, fault: DigmError) -> bool:
     """A refusal that says that nothing is left to do: somebody else did it, or the moment is over."""
-    return isinstance(fault, CallerFault) and fault.data.get("reason") in _NOTHING_LEFT
+    if not isinstance(fault, CallerFault) or fault.code != "reverted":
+        return False
+    # Two did it in one block: the reason of what failed there is not told.
+    return fault.data.get("reason") in _NOTHING_LEFT or deed.kind in (Kind.SEAL, Kind.SLASH)
 
 
 _NOTHING_LEFT = frozenset({

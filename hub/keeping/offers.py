@@ -100,15 +100,19 @@ def _could_take(known: NodeOnChain | None) -> bool:
     return known is not None and not known.is_jailed and known.stake > 0
 
 
-def guilty_of(pins: ChainPins, me: str, epoch: int) -> dict[str, int]:
-    """Nodes that missed three rounds in a row, and this node's turn to say so."""
+def guilty_of(pins: ChainPins, me: str, epoch: int, rules: Mapping[str, int]) -> dict[str, int]:
+    """Nodes that missed three rounds in a row, or too many at all, and this node's turn to say so."""
     rivals = working(pins)
+
+    def is_guilty(known: NodeOnChain) -> bool:
+        missed = pins.missed(known.address, epoch)
+        points = known.points + (known.carried_misses + missed) * rules["miss_points"]
+        return missed >= MISSES_IN_A_ROW or (missed > 0 and points >= rules["points_limit"])
+
     return {
-        account: turn_of(
-            f"slash {pins.round} {account}".encode(), me, (one for one in rivals if one != account)
-        )
+        account: turn_of(f"slash {pins.round} {account}".encode(), me, set(rivals) - {account})
         for account, known in pins.nodes.items()
-        if known.copies and pins.missed(account, epoch) >= MISSES_IN_A_ROW
+        if known.copies and is_guilty(known)
     }
 
 

@@ -9,16 +9,19 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import structlog
+
 from digm.announcements import Announcement
 from digm.chain_standing import ChainStanding
-from digm.errors import CallerFault
+from digm.errors import CallerFault, DigmError
 from digm.keeping import Policy
 from digm.node_ids import peer_id
 from digm.placement import Candidate
 from hub.backbone.identity import NodeIdentity
 from hub.chain.amounts import read_amount, say_amount
 from hub.chain.follower import ChainFollower
-from hub.chain.handing_on import ask_deployments
+from hub.chain.handing_on import FOLDER, ask_deployments
+from hub.chain.keystore import FILE_NAME, address_of
 from hub.chain.standings import node_of, standing_of_announced, token_of
 from hub.config import Settings
 from hub.keeping.keeper import Keeper, Neighbours
@@ -26,6 +29,7 @@ from hub.node.storage import NodeStore
 from hub.pinning.herald import Herald
 from hub.pinning.network import Network
 
+log = structlog.get_logger()
 CLASSES = {0: None, 1: "elder", 2: "cold"}
 
 
@@ -59,6 +63,7 @@ class ChainPart:
             claim_at=_amount("node_claim", settings.node_claim),
             step_s=step_s,
         )
+        herald.account = _account(settings)
         me = Candidate(identity.node_key, settings.operator, settings.network)
         neighbours = Neighbours(network, store, me, self._present, self._claimants)
         self.keeper = Keeper(settings, self.follower, neighbours, policy, self._has_account)
@@ -126,6 +131,15 @@ class ChainPart:
         random.shuffle(claims)  # not all who make a copy from the same one
         claims.sort(key=lambda claim: (self.is_jailed(claim), -claim.share))
         return [peer_id(claim.node) for claim in claims]
+
+
+def _account(settings: Settings) -> str | None:
+    """As the key file says it; whether the key opens shows later. Blocks."""
+    try:
+        return address_of(settings.data / FOLDER / FILE_NAME)
+    except DigmError as fault:
+        log.warning("account_not_known", code=fault.code, reason=fault.message)
+        return None
 
 
 def _amount(name: str, text: str) -> int:

@@ -111,21 +111,23 @@ class Node:
             log.warning("gateway_told", url=gateway.url, advice=gateway.advice)
         self._herald = Herald(network, identity, self._held, _voice(settings, gateway.url))
         network.ledger = self._herald.ledger
+        self._chain = ChainPart(
+            settings, network, identity, self._store, self._herald, _policy(settings).step_s
+        )
         audits = _audits(settings)
         self._audited_every_s = min(AUDITED_EVERY_S, audits.epoch_s / 8)
         self._auditor = Auditor(network, identity, self._store, self._herald, records, audits)
         self._pinner = Pinner(
-            network, identity, self._store, self._herald, records, _policy(settings), self._auditor.health
-        )
-        step_s = _policy(settings).step_s
-        self._chain = ChainPart(settings, network, identity, self._store, self._herald, step_s)
+            network, identity, self._store, self._herald, records, _policy(settings), self._auditor.health,
+            is_jailed=self._chain.is_jailed,
+        )  # fmt: skip
         self._presence_s = settings.node_presence_seconds
         self._index = FreshIndexWriter(
             network, identity, self._herald, lambda: self._auditor.scores, settings.data,
             IndexSettings(every_s=min(IndexSettings.every_s, self._presence_s / 3)),
             standing=self._chain.standing,
         )  # fmt: skip
-        repairer = Repairer(network, self._herald.ledger)
+        repairer = Repairer(network, self._herald.ledger, is_jailed=self._chain.is_jailed)
         self._scrubber = Scrubber(self._store, repairer.fetch, idle_s=settings.node_scrub_seconds)
         parts = Parts(settings, self._store, records, self._backbone, self._herald, self._pinner, self._auditor)
         self._status = Status(parts)

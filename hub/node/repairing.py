@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 import structlog
 
-from digm.announcements import AnnouncementLedger
+from digm.announcements import Announcement, AnnouncementLedger
 from digm.errors import DigmError, Unavailable
 from digm.ids import from_hex, short
 from digm.node_ids import peer_id
@@ -23,12 +23,17 @@ class Repairer:
 
     Args:
         ledger: who claims what; what the DHT says comes after it.
+        is_jailed: whether a node sits in the jail of the chain's contract: it is asked last.
     """
 
     def __init__(
-        self, network: Network, ledger: AnnouncementLedger, now: Callable[[], float] = time.time
+        self,
+        network: Network,
+        ledger: AnnouncementLedger,
+        now: Callable[[], float] = time.time,
+        is_jailed: Callable[[Announcement], bool] = lambda _said: False,
     ) -> None:
-        self._network, self._ledger, self._now = network, ledger, now
+        self._network, self._ledger, self._now, self._is_jailed = network, ledger, now, is_jailed
 
     async def fetch(self, place: Place) -> bytes:
         """The bytes of a chunk (`hub.node.scrubber.Repair`).
@@ -56,13 +61,14 @@ class Repairer:
     async def _sources(self, place: Place) -> AsyncIterator[str]:
         root = from_hex(place.track_root)
         claims = [
-            peer_id(claim.node)
+            claim
             for claim in self._ledger.of_track(root, self._now())
             if place.rendition is None or place.chunk in claim.held.get(place.rendition, ())
         ]
         random.shuffle(claims)  # not everybody's repairs to the same node
+        claims.sort(key=self._is_jailed)
         asked = {self._network.peer_id}
-        for peer in claims:
+        for peer in (peer_id(claim.node) for claim in claims):
             if peer not in asked:
                 asked.add(peer)
                 yield peer

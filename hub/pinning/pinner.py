@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from digm.announcements import Announcement
 from digm.audits import Health
 from digm.backbone_messages import PIN
 from digm.errors import CallerFault, DigmError, PeerFault, Unavailable
@@ -104,6 +105,7 @@ class Pinner:
 
     Args:
         health: how a node stands with our auditor; a failed node's copy is no copy.
+        is_jailed: whether a node sits in the jail of the chain's contract: it is asked last.
     """
 
     def __init__(
@@ -116,8 +118,10 @@ class Pinner:
         settings: PinSettings | None = None,
         health: Callable[[bytes], Health] = lambda _node: Health.UNPROVEN,
         now: Callable[[], float] = time.time,
+        is_jailed: Callable[[Announcement], bool] = lambda _said: False,
     ) -> None:
         self._network, self._identity, self._store, self._herald = network, identity, store, herald
+        self._is_jailed = is_jailed
         self._settings, self._health, self._now = settings or PinSettings(), health, now
         self.desk = OrderDesk(network, herald, records, self._settings.repeat_s, health, now)
         self.desk.book.claimed = self._claimed
@@ -327,7 +331,7 @@ class Pinner:
     def _claimants(self, track_root: bytes) -> list[str]:
         claims = self.desk.claims(track_root)
         random.shuffle(claims)  # not all who make a copy from the same one
-        claims.sort(key=lambda claim: -claim.share)
+        claims.sort(key=lambda claim: (self._is_jailed(claim), -claim.share))
         return [peer_id(claim.node) for claim in claims if claim.node != self._me]
 
     def _present(self) -> _Present:

@@ -1,28 +1,38 @@
-"""Real `digm node` processes keep what is ordered on a real devnet: they accept, prove, and are paid."""
+"""Real `digm node` processes keep what is ordered on a real devnet: accept, prove, are paid; one is a liar."""
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
-from tests.hub.keeping.village import UNIT, Village, chain_of, wait
-from tests.hub.node.processes import NodeProcess, Origin, get, nodes, origin_of_a_track
+from tests.hub.keeping.village import UNIT, Village, chain_of, has_signed, wait
+from tests.hub.node.processes import NodeProcess, Origin, end, get, nodes, origin_of_a_track
 
 CHUNKS = 4
+SKEWED = ("-m", "tests.hub.node.skewed", "-3500")
+LIAR = ("-m", "tests.hub.node.liar")
 
 
 @dataclass
 class Scene:
-    """A track, ordered twice of three nodes that could keep it."""
+    """A track, ordered twice of two nodes that are there; a third one comes later.
+
+    Attributes:
+        honest: its clock is an hour off. liar: may delete chunks. late: is not started yet.
+    """
 
     village: Village
     origin: Origin
-    nodes: dict[str, NodeProcess]
+    honest: NodeProcess
+    liar: NodeProcess
+    late: NodeProcess
+    accounts: dict[str, str]
     order: int
 
-    def holders(self) -> list[str]:
-        return [account for account in self.nodes if self.village.node(account)["pins"]]
+    def account(self, node: NodeProcess) -> str:
+        return self.accounts[node.data.name]
 
 
 @pytest.fixture(scope="module")
@@ -32,44 +42,102 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     village = Village(folder / "devnet")
     try:
         with origin_of_a_track(folder / "origin", CHUNKS) as origin:
-            made = {}
-            for name in ("one", "two", "three"):
-                account = village.settle_in(folder / name)
+            accounts, made = {}, []
+            for name, program in (("honest", SKEWED), ("liar", LIAR), ("late", NodeProcess.program)):
+                accounts[name] = village.settle_in(folder / name)
                 environment = village.environment(DIGM_NODE_CLAIM="0")
-                made[account] = NodeProcess(folder / name, (origin.multiaddr,), environment)
+                made.append(NodeProcess(folder / name, (origin.multiaddr,), environment, program))
             track = village.publish(folder / "origin" / "artist", origin.track_root)
-            with nodes(*made.values()):
-                yield Scene(village, origin, made, village.order(track, 2))
+            honest, liar, late = made
+            try:
+                with nodes(honest, liar):
+                    yield Scene(village, origin, honest, liar, late, accounts, village.order(track, 2))
+            finally:
+                end(late)
     finally:
         village.close()
 
 
-def test_two_of_three_nodes_take_the_two_places_prove_every_round_and_are_paid(scene: Scene) -> None:
-    village, order = scene.village, scene.order
-    village.mine_until(lambda: village.ask("pinning", "order", order)["taken"] == 2)
-    holders = scene.holders()
-    assert len(holders) == 2
-    for account in holders:  # whole, before they said so
-        assert scene.nodes[account].share_of(scene.origin.track_root) == 1.0
-    first = village.round(*holders)
-    assert village.round(*holders) == first + 1
-    assert village.round(*holders) == first + 2
-    village.mine_until(lambda: all(village.ask("para", "balanceOf", one) for one in holders))
-    for account in holders:
-        said = chain_of(scene.nodes[account])
-        assert said["account"] == account and said["node"]["stake"] == "2000"
-        assert said["node"]["misses_in_a_row"] == 0 and said["node"]["orders"] == [order]
-    (other,) = set(scene.nodes) - set(holders)
-    assert chain_of(scene.nodes[other])["node"]["orders"] == []
+def test_a_node_that_is_killed_while_it_accepts_accepts_once_and_has_every_byte_before(scene: Scene) -> None:
+    village, honest = scene.village, scene.honest
+    wait(lambda: has_signed(honest, f"accept {scene.order}"))
+    honest.kill()
+    assert honest.data.joinpath("chain", "audit-roots", scene.origin.track_root).exists()
+    honest.start()
+    village.mine_until(lambda: village.ask("pinning", "order", scene.order)["taken"] == 2)
+    assert honest.share_of(scene.origin.track_root) == scene.liar.share_of(scene.origin.track_root) == 1.0
+    village.mine(3)
+    assert sorted(said["node"] for said in village.events("PinAccepted")) == sorted(
+        scene.account(one) for one in (honest, scene.liar)
+    )
+
+
+def test_every_round_is_proven_also_by_a_node_that_is_killed_then_and_paid(scene: Scene) -> None:
+    village, honest = scene.village, scene.honest
+    both = [scene.account(honest), scene.account(scene.liar)]
+    first = village.round(*both)
+
+    def kill_and_start() -> None:
+        wait(lambda: has_signed(honest, f"prove {first + 1} "))
+        honest.kill()
+        honest.start()
+
+    killer = threading.Thread(target=kill_and_start, name="killer")
+    killer.start()
+    try:
+        assert village.round(*both) == first + 1
+    finally:
+        killer.join()
+    proven = [said["round"] for said in village.events("AuditPassed") if said["node"] == both[0]]
+    assert proven == [first, first + 1]
+    village.mine_until(lambda: all(village.ask("para", "balanceOf", one) for one in both))
+    said = wait(lambda: chain_of(honest)["node"])
+    assert chain_of(honest)["account"] == both[0] and said["stake"] == "2000"
+    assert said["misses_in_a_row"] == 0 and said["orders"] == [scene.order]
 
 
 def test_others_say_in_their_fresh_index_what_the_chain_says_of_a_node(scene: Scene) -> None:
-    (_, judge), *others = scene.nodes.items()
-    wanted = {account: str(2000 * UNIT) for account, _ in others}
-
     def stakes() -> dict[str, str]:
-        status, body = get(judge.health + "/fresh-index.json")
+        status, body = get(scene.honest.health + "/fresh-index.json")
         said = json.loads(body)["nodes"] if status == 200 else []
         return {one["chain"]["account"]: one["chain"]["stake"] for one in said if one["chain"]}
 
-    wait(lambda: stakes() == wanted)
+    wait(lambda: stakes() == {scene.account(scene.liar): str(2000 * UNIT)})
+
+
+def test_while_the_chain_is_away_nodes_wait_and_then_go_on(scene: Scene) -> None:
+    village = scene.village
+    village.devnet.kill()
+    wait(lambda: all(chain_of(one)["trouble"] == "chain_unreachable" for one in (scene.honest, scene.liar)))
+    assert scene.honest.share_of(scene.origin.track_root) == 1.0  # what is kept does not depend on it
+    village.devnet.start()
+    wait(lambda: not any(chain_of(one)["trouble"] for one in (scene.honest, scene.liar)))
+    village.round(scene.account(scene.honest), scene.account(scene.liar))
+
+
+def test_who_deleted_its_chunks_never_passes_is_slashed_and_another_node_takes_its_place(scene: Scene) -> None:
+    village, honest, liar = scene.village, scene.account(scene.honest), scene.account(scene.liar)
+    for name in scene.origin.hashes:
+        (scene.liar.data / "chunks" / name[:2] / name).unlink(missing_ok=True)
+    passed = village.node(liar)["last_round"]
+    scene.late.start()
+    for _ in range(3):
+        village.round(honest)
+    village.mine_until(lambda: village.node(liar)["jailed_until"])
+    (slashed,) = village.events("Slashed")
+    assert slashed["node"] == liar and slashed["missed"] == 3 and slashed["cut"] == 400 * UNIT
+    assert [one["round"] for one in village.events("AuditPassed") if one["node"] == liar][-1] == passed
+    late = scene.account(scene.late)
+    village.mine_until(lambda: village.node(late)["pins"])
+    assert [one["node"] for one in village.events("PinEvicted")] == [liar]
+    assert scene.late.share_of(scene.origin.track_root) == 1.0
+    village.round(honest, late)
+    assert village.node(honest)["missed"] == 0 and village.node(honest)["stake"] == 2000 * UNIT
+
+    def verdict() -> object:
+        body = get(scene.honest.health + "/fresh-index.json")[1]
+        said = {one["peer_id"]: one["chain"] for one in json.loads(body)["nodes"]}
+        return (said.get(scene.liar.peer_id) or {}).get("jailed_until")
+
+    wait(verdict)
+    wait(lambda: chain_of(scene.liar)["node"]["jailed_until"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,16 @@ class Village:
     def order(self, track: bytes, replicas: int, duration_s: int = 86_400, price: int = UNIT) -> int:
         self.tell("pinning", "place_order", track, replicas, duration_s, price)
         return int(self.ask("pinning", "order_count"))
+
+    def events(self, name: str) -> list[Any]:
+        """The arguments of all events of `Pinning` with this name."""
+        pinning = contract("pinning")
+        wanted = {
+            "fromBlock": "0x0", "toBlock": "latest", "address": self.deployed.addresses["pinning"],
+            "topics": [words.data(pinning.topic(name))],
+        }  # fmt: skip
+        found = [pinning.event(words.log_of(one)) for one in self._rpc("eth_getLogs", wanted)]
+        return [one.arguments for one in found if one is not None]
 
     # -- time
 
@@ -149,6 +160,16 @@ def wait(is_so: Any, patience_s: float = PATIENCE_S) -> Any:
         assert time.monotonic() < deadline, "it did not become so"
         time.sleep(0.1)
     return answer
+
+
+def has_signed(node: NodeProcess, purpose: str) -> bool:
+    """Whether its outbox has a transaction whose purpose begins so; nobody else may have seen it yet."""
+    path = node.data / "chain" / "outbox.sqlite"
+    with contextlib.suppress(sqlite3.OperationalError):
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as outbox:
+            rows = outbox.execute("SELECT purpose FROM attempts").fetchall()
+        return any(one.startswith(purpose) for (one,) in rows)
+    return False
 
 
 def chain_of(node: NodeProcess) -> dict[str, Any]:
