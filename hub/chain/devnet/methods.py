@@ -8,6 +8,7 @@ from hub.chain.devnet import parameters as read
 from hub.chain.devnet.accounts import demo_accounts
 from hub.chain.devnet.filters import Filters
 from hub.chain.devnet.machine import Call, Machine
+from hub.chain.devnet.signing import SIGNING, account_of
 from hub.chain.devnet.store import DevnetStore, Json
 from hub.chain.devnet.wording import data, quantity
 
@@ -43,7 +44,8 @@ class Methods:
             "eth_blockNumber": lambda _: quantity(machine.head),
             "eth_gasPrice": lambda _: quantity(machine.base_fee + TIP_WEI),
             "eth_maxPriorityFeePerGas": lambda _: quantity(TIP_WEI),
-            "eth_accounts": lambda _: [account.address.lower() for account in demo_accounts()],
+            "eth_accounts": self._accounts,
+            "eth_requestAccounts": self._accounts,
             "eth_feeHistory": self._fee_history,
             "eth_getBalance": lambda p: quantity(machine.balance(*self._who(p, 1))),
             "eth_getTransactionCount": lambda p: quantity(machine.nonce(*self._who(p, 1))),
@@ -70,6 +72,7 @@ class Methods:
             "evm_setNextBlockTimestamp": self._set_timestamp,
             "anvil_rollback": lambda p: machine.roll_back(read.read_number(read.at(p, 0, 1), "depth")),
             "anvil_reorg": self._reorganise,
+            **SIGNING,
         }
 
     @property
@@ -100,6 +103,9 @@ class Methods:
         return read.read_address(read.at(parameters, 0)), self._block(parameters, position)
 
     # -- reading
+
+    def _accounts(self, _parameters: Parameters) -> list[str]:
+        return [account.address.lower() for account in demo_accounts()]
 
     def _storage(self, parameters: Parameters) -> str:
         slot = read.read_number(read.at(parameters, 1), "the slot")
@@ -167,10 +173,7 @@ class Methods:
         """Signed here, with a key that anybody knows."""
         wanted = read.at(parameters, 0)
         call = read.read_call(wanted)
-        account = next((one for one in demo_accounts() if bytes.fromhex(one.address[2:]) == call.sender), None)
-        if account is None:
-            raise CallerFault("unknown_account", "The key of this account is not here: send it signed.")
-        signed = account.sign_transaction(self._filled(wanted, call))
+        signed = account_of(call.sender).sign_transaction(self._filled(wanted, call))
         return self._machine.send(bytes(signed.raw_transaction))
 
     def _filled(self, wanted: Json, call: Call) -> Json:
