@@ -15,6 +15,7 @@ import pytest
 from playwright.async_api import BrowserContext, expect
 
 from tests.browser.music import encode, plucked, write_wav
+from tests.browser.player_page import PlayerPage
 from tests.browser.stack import Stack
 from tests.hub.keeping.story import NAMES, Listener, Town
 from tests.hub.keeping.village import UNIT, wait
@@ -37,7 +38,7 @@ def scene(built_player: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
     (folder / "hub").mkdir()
     town = Town(folder, Stack(folder / "hub"))
     try:
-        wav = write_wav(folder / "strings.wav", plucked(20, 44_100, 16, 1), 44_100, 16)
+        wav = write_wav(folder / "strings.wav", plucked(40, 44_100, 16, 1), 44_100, 16)
         root, track = town.publish(encode(wav, folder / "strings.flac", "flac"), "Night train")
         town.start()
         order = town.village.order(track, COPIES)
@@ -57,6 +58,10 @@ async def test_five_nodes_one_loses_its_data_its_stake_is_cut_another_holds_its_
     town, order = scene.town, scene.order
     listener = Listener(town.stack, scene.root)
     wait(lambda: len(town.stack.ask(f"/api/tracks/{scene.root}/sources")["gateways"]) >= COPIES)
+    player = await PlayerPage.open(context)
+    await player.visit(town.stack.url, scene.root)
+    await player.play()
+    await player.until_sound()
 
     def play() -> str:
         with listener.listening():
@@ -79,6 +84,8 @@ async def test_five_nodes_one_loses_its_data_its_stake_is_cut_another_holds_its_
             return lost
 
     lost = await in_thread(play)
+    state = await player.until("the end", lambda state: state["ended"])
+    assert (state["errors"], state["stats"]["stalls"], player.crashes) == ([], 0, [])
     assert listener.faults == []
     said = town.index()
     assert (said[lost]["chain"]["slashed"], said[lost]["chain"]["stake"]) == (
