@@ -155,8 +155,7 @@ async def grant(request: web.Request) -> web.Response:
         raise
     GRANTS.labels("issued").inc()
     token = swarm_token(services.swarm_secret, from_hex(entry.track_root), answer.not_after)
-    sealed = {"enc": answer.enc, "sealed": answer.sealed, "signature": answer.signature}
-    return _json({"grant": sealed, "swarm_token": token, "not_after": answer.not_after}, cache="no-store")
+    return _json({"grant": answer.grant, "swarm_token": token, "not_after": answer.not_after}, cache="no-store")
 
 
 async def _grant_body(request: web.Request) -> GrantBody:

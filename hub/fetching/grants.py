@@ -1,13 +1,18 @@
-"""How a program gets a track's keys, and into its swarm: somebody gives the key, or a hub carries a grant."""
+"""How a program gets a track's keys, and into its swarm: somebody gives the key, or a hub carries a grant.
+
+A hub is asked over HTTP, where one is named; over libp2p any hub that the artist's vault is linked to, so that
+whoever knows one node needs to know no hub.
+"""
 
 import asyncio
 import time
 
 from digm.errors import DigmError, Unavailable
 from digm.grants import Grant
+from digm.ids import to_hex
 from digm.manifest import Manifest
 from hub.fetching.hub_answers import GrantAnswer, ask_grant
-from hub.fetching.search import PLACES, WEBRTC, Search
+from hub.fetching.search import LIBP2P, PLACES, WEBRTC, Search
 from hub.fetching.unlocking import Session, whole_grant
 
 MEET_WITHIN_S = 6.0  # ICE and DTLS over a bad link; and then it goes on without being waited for
@@ -69,10 +74,15 @@ async def obtain_grant(search: Search, manifest: Manifest, track_key: bytes | No
         else:
             join_swarm(search, manifest, answer.swarm_token)
             return grant
+    try:
+        return await _ask_network(search, manifest)
+    except Unavailable as fault:
+        if fault.code != "no_network":
+            reasons.append(f"libp2p: {fault.message}")
     raise Unavailable(
         "no_key",
-        "There is no key for this track: give one (--key), name a hub that carries its artist's grants "
-        f"(--hub), or fetch it encrypted (--raw). {' '.join(reasons)}".rstrip(),
+        "There is no key for this track: give one (--key), name a hub or a node that finds its artist's vault "
+        f"(--hub, --bootstrap), or fetch it encrypted (--raw). {' '.join(reasons)}".rstrip(),
     )
 
 
@@ -85,6 +95,31 @@ async def ask_hub(search: Search, manifest: Manifest, hub: str) -> tuple[Grant, 
     session = Session()
     answer = await ask_grant(search.http, hub, search.target.track_root, session.public_key)
     return session.open(answer.sealed(), manifest), answer
+
+
+async def _ask_network(search: Search, manifest: Manifest) -> Grant:
+    """A grant through whichever hub has the artist's link.
+
+    Raises:
+        Unavailable: `no_network`, as nobody named a node; `artist_offline`, `artist_busy`, `grant_refused`.
+        PeerFault: the grant is not right.
+    """
+    await search.settled(PLACES)
+    if search.backbone is None:
+        raise Unavailable("no_network", "Nobody named a node.")
+    from hub.granting.elsewhere import VaultsElsewhere  # late, as libp2p is
+
+    session, vaults = Session(), VaultsElsewhere(search.backbone)
+    holders = [name for name, source in search.givers.items() if source.kind == LIBP2P]
+    lookups = asyncio.create_task(vaults.run(), name="vault lookups")
+    try:
+        answer = await vaults.ask(
+            to_hex(manifest.artist_key), search.target.track_root, session.public_key.hex(), holders
+        )
+    finally:
+        lookups.cancel()
+        await asyncio.gather(lookups, return_exceptions=True)
+    return session.open(GrantAnswer(answer.grant, "", answer.not_after).sealed(), manifest)
 
 
 def join_swarm(search: Search, manifest: Manifest, token: str | None = None) -> None:

@@ -68,6 +68,11 @@ class Search:
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
+    def backbone(self) -> "Backbone | None":
+        """libp2p, where somebody named a node and it could be started."""
+        return self._backbone
+
+    @property
     def is_settled(self) -> bool:
         """Everybody who was named has been asked once, and whatever else looks has looked once."""
         return not self._awaited

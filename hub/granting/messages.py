@@ -56,6 +56,11 @@ class Granted(msgspec.Struct, frozen=True, tag="grant"):
     not_after: int
     bond: str = ""
 
+    @property
+    def grant(self) -> dict[str, str]:
+        """The part that a page gets."""
+        return {"enc": self.enc, "sealed": self.sealed, "signature": self.signature}
+
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
     """The vault will not or cannot: `code` is stable."""
