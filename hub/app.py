@@ -32,6 +32,7 @@ from hub.signalling import add_signalling
 from hub.signalling.tokens import load_swarm_secret
 from hub.storage.catalogue import Catalogue
 from hub.storage.chunk_store import ChunkStore
+from hub.storage.listed import load_listed
 
 log = structlog.get_logger()
 READINESS: web.AppKey[Readiness] = web.AppKey("readiness", Readiness)
@@ -58,6 +59,7 @@ def create_app(settings: Settings, static: StaticFiles | None = None) -> web.App
         static=static or StaticFiles(),
         grant_rate=RateLimit(settings.grants_per_minute),
         swarm_secret=load_swarm_secret(settings.data),
+        listed=load_listed(settings.data),
     )
     app[SERVICES] = services
     app.add_routes(views.routes())

@@ -32,7 +32,7 @@ class Readiness:
         """Each named condition and whether it holds."""
         services = self._services
         try:
-            tracks = await services.tracks()
+            tracks = await services.own_tracks()
         except DigmError:
             tracks = []
         entry = await self._playable(tracks)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from aiohttp import web
@@ -15,6 +15,7 @@ from hub.granting.rate import RateLimit
 from hub.pages.static import StaticFiles
 from hub.storage.catalogue import Catalogue, ReleaseEntry, TrackEntry
 from hub.storage.chunk_store import ChunkStore
+from hub.storage.listed import Listed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,25 +32,49 @@ class Services:
     static: StaticFiles
     grant_rate: RateLimit
     swarm_secret: bytes
+    listed: Listed = field(default_factory=Listed)
 
-    async def tracks(self) -> list[TrackEntry]:
-        """All published tracks, newest first, including those that another process published a moment ago."""
+    async def own_tracks(self) -> list[TrackEntry]:
+        """What is published here, newest first, including what another process published a moment ago."""
         return await off_loop(self.catalogue.tracks)
 
+    async def tracks(self) -> list[TrackEntry]:
+        """The same and what the chain lists, without what was withdrawn on it."""
+        return self.listed.merged(await self.own_tracks())
+
     async def track(self, track_root: str) -> TrackEntry:
-        """One published track.
+        """One track that is published here, or that the chain lists.
 
         Raises:
-            Unavailable: `track_not_found`.
+            Unavailable: `track_not_found`, `track_withdrawn`; `manifest_not_found`: the chain names it, and
+                nobody gives its manifest just now.
         """
-        entry = await off_loop(self.catalogue.track, track_root)
+        own = await off_loop(self.catalogue.track, track_root)
+        entry = self.listed.shown(track_root, own)
+        if entry is None and track_root in self.listed.expected:
+            await self.listed.look_for(track_root)
+            entry = self.listed.shown(track_root, None)
+            if entry is None:
+                raise Unavailable(
+                    "manifest_not_found",
+                    "This track is on the chain, but nobody gives its manifest just now: try again later.",
+                    track_root=track_root,
+                )
         if entry is None:
             raise Unavailable("track_not_found", "There is no such track here.", track_root=track_root)
         return entry
 
     async def releases(self) -> list[ReleaseEntry]:
         """All releases, newest first; a track that was published alone is one too."""
-        return await off_loop(self.catalogue.releases)
+        own = await off_loop(self.catalogue.releases)
+        listed = self.listed.releases()
+        return sorted([*own, *listed], key=lambda one: -one.published_at) if listed else own
+
+    async def uses_cover(self, hash_hex: str) -> bool:
+        """Whether a track or a release shows this picture."""
+        return bool(self.listed.tracks_with_cover(hash_hex, 1)) or await off_loop(
+            self.catalogue.uses_cover, hash_hex
+        )
 
     async def release(self, release_id: str) -> tuple[ReleaseEntry, list[TrackEntry]]:
         """One release and its tracks, in order.
@@ -57,10 +82,20 @@ class Services:
         Raises:
             Unavailable: `release_not_found`.
         """
-        entry = await off_loop(self.catalogue.release, release_id) if is_hex_id(release_id) else None
+        if not is_hex_id(release_id):
+            raise _no_release()
+        entry = await off_loop(self.catalogue.release, release_id)
         if entry is None:
-            raise Unavailable("release_not_found", "There is no such release here.")
-        return entry, await off_loop(self.catalogue.tracks_of, release_id)
+            entry, tracks = self.listed.release(release_id), self.listed.tracks_of(release_id)
+        else:
+            tracks = self.listed.merged_release(await off_loop(self.catalogue.tracks_of, release_id))
+        if entry is None or not tracks:
+            raise _no_release()
+        return entry, tracks
+
+
+def _no_release() -> Unavailable:
+    return Unavailable("release_not_found", "There is no such release here.")
 
 
 async def off_loop(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -15,6 +15,7 @@ STATUS_BY_CODE = {
     "bad_id": 404,  # in a path, a name that cannot exist
     "not_found": 404,
     "track_not_found": 404,
+    "track_withdrawn": 410,
     "track_not_held": 404,
     "release_not_found": 404,
     "chunk_not_held": 404,

@@ -12,7 +12,7 @@ from hub.api.addresses import Addresses, addresses_of, dialled_host
 from hub.api.bodies import read_json
 from hub.bridge.bridge import BRIDGE
 from hub.metrics import GRANTS
-from hub.services import SERVICES, off_loop
+from hub.services import SERVICES
 from hub.signalling import SIGNALLING
 from hub.signalling.tokens import swarm_token
 from hub.storage.catalogue import ReleaseEntry, TrackEntry
@@ -170,7 +170,7 @@ async def cover(request: web.Request) -> web.Response:
     name = request.match_info["hash"]
     services = request.app[SERVICES]
     etag = f'"{name}"'
-    if not is_hex_id(name) or not await off_loop(services.catalogue.uses_cover, name):
+    if not is_hex_id(name) or not await services.uses_cover(name):
         raise Unavailable("cover_not_found", "There is no such picture here.")
     headers = {
         **CORS,

@@ -165,7 +165,7 @@ class Bridge:
         """The gateways that the operator names are asked for the newest track."""
         while True:
             try:
-                tracks = await self._services.tracks()
+                tracks = await self._services.own_tracks()
             except DigmError:
                 tracks = []
             self._any_track = tracks[0].track_root if tracks else ""

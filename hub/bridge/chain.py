@@ -1,19 +1,20 @@
 """The hub follows the chain, if there is one: one follower for the catalogue and for the operator's page."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Sequence
 
 import structlog
 from aiohttp import web
 
 from hub.bridge.bridge import BRIDGE
+from hub.bridge.chain_catalogue import ChainCatalogue
 from hub.chain.follower import ChainFollower
 from hub.chain.handing_on import ask_deployments
 from hub.chain.standings import standing_of_announced
 from hub.services import SERVICES
 
 log = structlog.get_logger()
+AGAIN_S = 5.0
 CHAIN: web.AppKey[ChainFollower] = web.AppKey("chain", ChainFollower)
 
 
@@ -37,12 +38,26 @@ def add_chain(app: web.Application) -> None:
     bridge.directory.is_jailed = is_jailed
     if bridge.member is not None:
         bridge.member.chain_standing = lambda said: standing_of_announced(follower.state, said)
+    catalogue = ChainCatalogue(app[SERVICES], bridge, follower)
 
-    async def running(app: web.Application) -> AsyncIterator[None]:
-        task = asyncio.create_task(app[CHAIN].run(), name="chain")
+    async def running(_app: web.Application) -> AsyncIterator[None]:
+        tasks = [
+            asyncio.create_task(follower.run(), name="chain"),
+            asyncio.create_task(_again_and_again(catalogue), name="catalogue from the chain"),
+        ]
         yield
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     app.cleanup_ctx.append(running)
+
+
+async def _again_and_again(catalogue: ChainCatalogue) -> None:
+    """The hub's own tracks need nothing of this: what breaks it is said, and it begins again."""
+    while True:
+        try:
+            await catalogue.run()
+        except Exception:
+            log.exception("chain_catalogue_crashed", again_in_s=AGAIN_S)
+        await asyncio.sleep(AGAIN_S)

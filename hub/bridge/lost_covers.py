@@ -1,8 +1,9 @@
-"""Pictures that the catalogue names and the hub's store lost, taken from nodes that hold the track."""
+"""Pictures that the catalogue names and the hub's store lacks, taken from nodes that hold the track."""
 
 import asyncio
 import contextlib
 import time
+from collections import OrderedDict
 
 import structlog
 
@@ -20,6 +21,7 @@ AT_ONCE = 4  # a page of the catalogue asks for many
 WITHIN_S = 5.0
 MISSED_FOR_S = 60.0  # one that nobody gave
 MOST_MISSED = 1024
+KEPT_BYTES = 32 * 1024 * 1024  # of tracks that others published
 MOST_TRACKS = 4  # with the same picture: those of an album
 
 
@@ -30,6 +32,7 @@ class LostCovers:
         self._services, self._directory, self._member = services, directory, member
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._missed: Bounded[str, float] = Bounded(MOST_MISSED)
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
 
     async def fetch(self, hash_hex: str) -> bytes:
         """A picture by its hash, verified.
@@ -38,6 +41,9 @@ class LostCovers:
             Unavailable: `cover_not_found`: nobody gave it just now.
         """
         async with self._turns:
+            if (picture := self._kept.get(hash_hex)) is not None:
+                self._kept.move_to_end(hash_hex)
+                return picture
             with contextlib.suppress(Unavailable):  # somebody else may have asked for it meanwhile
                 return await off_loop(self._services.store.read_verified, hash_hex)
             if time.monotonic() >= self._missed.get(hash_hex, 0.0):
@@ -49,11 +55,21 @@ class LostCovers:
         raise Unavailable("cover_not_found", "There is no such picture here, and no node gives it just now.")
 
     async def _from_anybody(self, hash_hex: str) -> bytes | None:
-        for root in await off_loop(self._services.catalogue.tracks_with_cover, hash_hex, MOST_TRACKS):
+        own = await off_loop(self._services.catalogue.tracks_with_cover, hash_hex, MOST_TRACKS)
+        for root in own or self._services.listed.tracks_with_cover(hash_hex, MOST_TRACKS):
             if (picture := await self._from_nodes(root, hash_hex)) is not None:
-                await self._put_back(picture)
+                if own:
+                    await self._put_back(picture)
+                else:
+                    self._keep(hash_hex, picture)
                 return picture
         return None
+
+    def _keep(self, hash_hex: str, picture: bytes) -> None:
+        """In memory: whoever lists tracks on the chain would else fill our disk with pictures."""
+        self._kept[hash_hex] = picture
+        while sum(map(len, self._kept.values())) > KEPT_BYTES:
+            self._kept.popitem(last=False)
 
     async def _from_nodes(self, root: str, hash_hex: str) -> bytes | None:
         """From those who are known, then from those whom the DHT names."""

@@ -36,10 +36,11 @@ class ChainClient:
         block = words.fields(await self.rpc.ask("eth_getBlockByNumber", "0x0", False), "the first block")
         return words.hash_of(block.get("hash"), "the first block's hash")
 
-    async def time(self) -> int:
-        """Of the newest block, in seconds since 1970: what contracts go by. Raises as `Rpc.ask`."""
-        block = words.fields(await self.rpc.ask("eth_getBlockByNumber", "latest", False), "the newest block")
-        return words.number(block.get("timestamp"), "the newest block's time")
+    async def time(self, number: int | None = None) -> int:
+        """Of a block, in seconds since 1970; of the newest: what contracts go by. Raises as `Rpc.ask`."""
+        name = "latest" if number is None else hex(number)
+        block = words.fields(await self.rpc.ask("eth_getBlockByNumber", name, False), f"the block {name}")
+        return words.number(block.get("timestamp"), "a block's time")
 
     async def balance(self, address: str) -> int:
         """Wei. Raises as `Rpc.ask`."""

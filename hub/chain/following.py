@@ -72,8 +72,12 @@ class Following:
             if not known.is_current:  # it may be another server now, or a chain begun anew
                 await check_deployment(ChainClient(rpc), deployed)
             if not known.rules:
-                picture.state = replace(picture.state, rules=await _rules(ChainClient(rpc), deployed))
+                began = deployed.first_block, await ChainClient(rpc).time(deployed.first_block)
+                rules = await _rules(ChainClient(rpc), deployed)
+                picture.state = replace(picture.state, rules=rules, began=began)
             head = await reader.catch_up()
+            if head != known.head:
+                picture.state = replace(picture.state, time=await ChainClient(rpc).time())
             picture.look(reader)
             counted = head - reader.confirmations + 1
             picture.state = replace(picture.state, head=head, counted=counted, is_current=True, trouble="")

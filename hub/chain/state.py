@@ -39,6 +39,8 @@ class ChainState:
         told: what there is to say of the last steps, oldest first.
         marks: account -> round -> what came of it, of the latest rounds.
         counted: the newest block of which events count; `head` less the confirmations.
+        time: of the newest block, in seconds since 1970: the clock that the contracts go by; 0: not known.
+        began: number and time of the block in which the contracts were deployed.
         rules: of `Pinning`, with its `start_block`; empty before the server was asked.
     """
 
@@ -54,6 +56,8 @@ class ChainState:
     told: tuple[Told, ...] = ()
     marks: Mapping[str, Mapping[int, Mark]] = field(default_factory=dict)
     counted: int = 0
+    time: int = 0
+    began: tuple[int, int] = (0, 0)
     rules: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -62,3 +66,11 @@ class ChainState:
         if not self.rules or self.counted < self.rules["start_block"]:
             return None
         return (self.counted - self.rules["start_block"]) // self.rules["epoch_blocks"] + 1
+
+    def time_of(self, block: int) -> float:
+        """About when a block was made, in seconds since 1970; the later block never the earlier time."""
+        first, at = self.began
+        if self.head <= first:
+            return float(self.time)
+        share = min(1.0, max(0.0, (block - first) / (self.head - first)))
+        return at + share * (self.time - at)

@@ -26,7 +26,13 @@ from hub.storage.catalogue import ReleaseEntry, TrackEntry
 
 HUES = 12
 EMBED_HEIGHT = 200
-HEADINGS = {400: "That did not work", 404: "Nothing here", 405: "Nothing here", 503: "Not now"}
+HEADINGS = {
+    400: "That did not work",
+    404: "Nothing here",
+    405: "Nothing here",
+    410: "Not here any more",
+    503: "Not now",
+}
 
 _templates = Environment(
     loader=FileSystemLoader(Path(__file__).parent),

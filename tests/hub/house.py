@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,8 @@ def publish_track(
     cover: bytes | None = None,
     seed: int = 1,
     release: str | None = None,
+    album: str | None = None,
+    track_number: int | None = None,
 ) -> Published:
     """Put a track of random chunks in two renditions into a data folder, signed by the folder's own vault.
 
@@ -71,6 +73,7 @@ def publish_track(
         store.put(chunk)
     with Vault.open(data / FILE_NAME) as vault:
         manifest = _manifest(chunks, track_key, vault.artist_key, title, artist, preview_s, cover)
+        manifest = replace(manifest, album=album, track_number=track_number)
         document = encode_manifest(manifest, vault.sign)
         manifest = parse_manifest(document)
         root = manifest.track_root.hex()
