@@ -13,6 +13,7 @@ from hub.chain.client import ChainClient
 from hub.chain.deployment import FILE_NAME, Deployment, contract, load_deployment
 from hub.chain.opening import folder_of, open_reader
 from hub.chain.picture import Picture
+from hub.chain.state import ChainState
 from hub.chain.words import lie
 from hub.config import Settings
 
@@ -140,14 +141,18 @@ async def allow(client: ChainClient, deployed: Deployment, part: str, units: int
         await client.transact(client.sender.purpose(name), token, where, "approve", pinning, units)
 
 
-async def pins_now(settings: Settings) -> ChainPins:
-    """What the chain says of orders, as far as it counts. Raises as `open_reader`, `EventReader`."""
+async def state_now(settings: Settings) -> ChainState:
+    """What the chain says of tracks, orders and nodes, as far as it counts.
+
+    Raises:
+        as `open_reader`, `EventReader.catch_up`.
+    """
     deployed = load_deployment(folder_of(settings) / FILE_NAME)
     async with open_reader(settings) as reader:
         await reader.catch_up_patiently()
         picture = Picture(deployed)
         picture.look(reader)
-        return picture.state.pins
+        return picture.state
 
 
 def say_until(ends_at: int) -> str:

@@ -56,7 +56,7 @@ def track_of(found: FoundTrack) -> dict[str, Any]:
     said: dict[str, Any] = {
         name: value for name, value in asdict(found.said).items() if name not in ("is_withdrawn", "track")
     }
-    return _plain(said) | {"artist_key": found.artist_key.hex() if found.artist_key else None}  # type: ignore[no-any-return]
+    return plain(said) | {"artist_key": found.artist_key.hex() if found.artist_key else None}  # type: ignore[no-any-return]
 
 
 async def orders_of(client: ChainClient, deployed: Deployment) -> AsyncIterator[dict[str, Any]]:
@@ -65,7 +65,7 @@ async def orders_of(client: ChainClient, deployed: Deployment) -> AsyncIterator[
     count = await client.call(pinning, address, "order_count")
     for number in range(count, max(0, count - MOST_ORDERS), -1):
         order = await client.call(pinning, address, "order", number)
-        yield {"order": number, **_plain(order), "escrow": say_amount(order["escrow"])}
+        yield {"order": number, **plain(order), "escrow": say_amount(order["escrow"])}
 
 
 async def node_of(client: ChainClient, deployed: Deployment, address: str) -> dict[str, Any]:
@@ -73,11 +73,11 @@ async def node_of(client: ChainClient, deployed: Deployment, address: str) -> di
     address = checked_address(address)
     pinning, where = contract("pinning"), deployed.addresses["pinning"]
     facts = await client.call(pinning, where, "node", address)
-    found: dict[str, Any] = _plain(facts) | {"node_class": _CLASSES.get(facts["node_class"], "?")}
+    found: dict[str, Any] = plain(facts) | {"node_class": _CLASSES.get(facts["node_class"], "?")}
     for name in ("stake", "leaving"):
         found[name] = say_amount(facts[name])
     if facts["has_open_challenge"]:
-        found["challenge"] = _plain(await client.call(pinning, where, "challenge", address))
+        found["challenge"] = plain(await client.call(pinning, where, "challenge", address))
     return found
 
 
@@ -88,7 +88,7 @@ def event_json(step: Step, event: Event, in_words: Sequence[str]) -> str:
         "is_undone": step.is_undone,
         "contract": event.contract,
         "event": event.name,
-        "arguments": _plain(event.arguments),
+        "arguments": plain(event.arguments),
         "block": event.log.block,
         "block_hash": event.log.block_hash,
         "transaction": event.log.transaction_hash,
@@ -98,14 +98,14 @@ def event_json(step: Step, event: Event, in_words: Sequence[str]) -> str:
     return msgspec.json.encode(said).decode()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Bytes as hex; numbers that JSON readers would round, as text."""
     if isinstance(value, bytes):
         return "0x" + value.hex()
     if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
+        return {name: plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     if isinstance(value, int) and abs(value) >= 1 << 53:
         return str(value)
     return value

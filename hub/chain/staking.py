@@ -1,6 +1,7 @@
 """What a node does with its money: stake, ask it back, collect what is owed."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 from digm.errors import CallerFault
@@ -42,6 +43,13 @@ async def stake(
     receipt = await client.transact(purpose(f"stake {units} {part}"), pinning, address, name, *arguments)
     facts = await client.call(pinning, address, "node", client.sender.address)
     return {"stake": f"{say_amount(facts['stake'])} {part}", "transaction": receipt.transaction_hash}
+
+
+def node_key_of(data: Path) -> bytes:
+    """The key of the node that lives in a data folder; `NO_KEY` where none does."""
+    from hub.backbone.identity import FILE_NAME, NodeIdentity
+
+    return NodeIdentity.load(data).node_key if (data / "secrets" / FILE_NAME).exists() else NO_KEY
 
 
 async def ask_back(client: ChainClient, deployed: Deployment, amount: str) -> dict[str, Any]:

@@ -2,27 +2,16 @@
 
 import asyncio
 import sys
-from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from digm.errors import CallerFault
+from hub.cli import chain_nodes, chain_orders, chain_tracks  # noqa: F401 - they add their commands
+from hub.cli.chain_common import AsJson, chain, run, show
 
 if TYPE_CHECKING:
     from hub.config import Settings
-
-chain = typer.Typer(
-    name="chain",
-    help="Contracts: who published what, who promised to keep it, and who is paid.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-AsJson = Annotated[bool, typer.Option("--json", help="JSON, one object a line.")]
-NodeClass = Annotated[str, typer.Option("--class", help="elder or cold.")]
-Token = Annotated[str, typer.Option(help="In which token: digm, xfg or heat.")]
-Amount = Annotated[str, typer.Argument(metavar="AMOUNT", help="In whole tokens, such as 1000 or 0.5.")]
 
 
 @chain.command("devnet")
@@ -64,9 +53,9 @@ def settle_in(
         from hub.chain.devnet.household import settle_in as settle
         from hub.neighbours import places_of
 
-        _print(await settle(Household.of(settings, places_of(settings.data, nodes)), track_roots or ()), True)
+        show(await settle(Household.of(settings, places_of(settings.data, nodes)), track_roots or ()), True)
 
-    _run(work)
+    run(work)
 
 
 @chain.command("key")
@@ -102,7 +91,7 @@ def status(as_json: AsJson = False) -> None:
     """Show the chain, the contracts, and what the key here has."""
     from hub.chain.report import status_of
 
-    _run(lambda settings: _print_status(settings, as_json, status_of))
+    run(lambda settings: _print_status(settings, as_json, status_of))
 
 
 async def _print_status(settings: "Settings", as_json: bool, status_of: Any) -> None:
@@ -110,7 +99,7 @@ async def _print_status(settings: "Settings", as_json: bool, status_of: Any) -> 
 
     async with open_client(settings, with_key=False) as client:
         found = await status_of(client, settings)
-    _print(found, as_json)
+    show(found, as_json)
 
 
 @chain.command("deploy")
@@ -135,7 +124,7 @@ def deploy(
                 lambda part, address: print(f"{part:10}{address}", flush=True),
             )
 
-    _run(work)
+    run(work)
 
 
 @chain.command("fund")
@@ -157,119 +146,7 @@ def fund(
         async with opening.open_deployed(settings, with_key=False) as (client, deployed):
             await give(client.rpc, deployed, folder, opening.checked_address(whose))
 
-    _run(work)
-
-
-@chain.command("publish")
-def publish(
-    track_roots: Annotated[list[str], typer.Argument(metavar="TRACKROOT...", help="Tracks published here.")],
-    as_json: AsJson = False,
-) -> None:
-    """Say on the chain that these tracks are yours, and which key signs for you: once each."""
-
-    async def work(settings: "Settings") -> None:
-        from hub.chain.opening import open_deployed
-        from hub.chain.publishing import bind_artist, publish_track
-        from hub.publishing.identity import open_vault
-
-        async with open_deployed(settings, with_key=True) as (client, deployed):
-            with open_vault(settings) as vault:
-                await bind_artist(client, deployed, vault)
-                for root in track_roots:
-                    _print(await publish_track(client, deployed, settings.data, vault, root), as_json)
-
-    _run(work)
-
-
-@chain.command("tracks")
-def tracks(as_json: AsJson = False) -> None:
-    """Show the tracks on the chain, and whose signature their manifests have to carry."""
-
-    async def work(settings: "Settings") -> None:
-        from hub.chain.opening import open_deployed, open_reader
-        from hub.chain.report import track_of
-        from hub.chain.tracks import tracks_of
-
-        async with open_deployed(settings, with_key=False) as (_, deployed), open_reader(settings) as reader:
-            await reader.catch_up_patiently()
-            for track in tracks_of(deployed, reader.all_events()):
-                _print(track_of(track), as_json)
-
-    _run(work)
-
-
-@chain.command("pins")
-def pins(as_json: AsJson = False) -> None:
-    """Show the pin orders on the chain."""
-
-    async def work(settings: "Settings") -> None:
-        from hub.chain.opening import open_deployed
-        from hub.chain.report import orders_of
-
-        async with open_deployed(settings, with_key=False) as (client, deployed):
-            async for order in orders_of(client, deployed):
-                _print(order, as_json)
-
-    _run(work)
-
-
-@chain.command("audits")
-def audits(
-    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Of a node.")], as_json: AsJson = False
-) -> None:
-    """Show a node's stake, its conduct, and the challenge that it has to answer now."""
-
-    async def work(settings: "Settings") -> None:
-        from hub.chain.opening import open_deployed
-        from hub.chain.report import node_of
-
-        async with open_deployed(settings, with_key=False) as (client, deployed):
-            _print(await node_of(client, deployed, address), as_json)
-
-    _run(work)
-
-
-@chain.command("stake")
-def stake(amount: Amount, token: Token = "digm", node_class: NodeClass = "elder") -> None:  # noqa: S107 - no secret
-    """Stake as a node, or stake more."""
-
-    async def work(settings: "Settings") -> None:
-        from hub.chain.opening import open_deployed
-        from hub.chain.staking import stake as put_in
-
-        async with open_deployed(settings, with_key=True) as (client, deployed):
-            _print(await put_in(client, deployed, amount, token, node_class), False)
-
-    _run(work)
-
-
-@chain.command("unstake")
-def unstake(amount: Amount) -> None:
-    """Ask for stake back; it can be collected with `digm chain claim` when the delay is over."""
-
-    async def work(settings: "Settings") -> None:
-        from hub.chain.opening import open_deployed
-        from hub.chain.staking import ask_back
-
-        async with open_deployed(settings, with_key=True) as (client, deployed):
-            _print(await ask_back(client, deployed, amount), False)
-
-    _run(work)
-
-
-@chain.command("claim")
-def claim() -> None:
-    """Collect what is owed to the key here: rewards, refunds, and stake whose delay is over."""
-
-    async def work(settings: "Settings") -> None:
-        from hub.chain.opening import open_deployed
-        from hub.chain.staking import collect
-
-        async with open_deployed(settings, with_key=True) as (client, deployed):
-            for part, amount in (await collect(client, deployed)).items():
-                print(f"{amount} {part}", flush=True)
-
-    _run(work)
+    run(work)
 
 
 @chain.command("events")
@@ -305,25 +182,4 @@ def events(
                     return
                 await asyncio.sleep(reader.poll_s)
 
-    _run(work)
-
-
-def _run(work: Any) -> None:
-    from hub.config import load_settings
-    from hub.logs import configure_logs
-
-    settings = load_settings()
-    configure_logs("chain", "error")  # what goes wrong is said in the sentence at the end
-    job: Coroutine[Any, Any, None] = work(settings)
-    asyncio.run(job)
-
-
-def _print(found: dict[str, Any], as_json: bool) -> None:
-    import msgspec
-
-    if as_json:
-        print(msgspec.json.encode(found).decode(), flush=True)
-        return
-    width = max(len(name) for name in found) + 2
-    for name, value in found.items():
-        print(f"{name:{width}}{value}", flush=True)
+    run(work)

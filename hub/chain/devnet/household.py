@@ -25,7 +25,7 @@ from hub.chain.deployment import Deployment, contract, load_deployment, save_dep
 from hub.chain.devnet.demo import open_rich
 from hub.chain.keystore import create_key
 from hub.chain.opening import folder_of, open_deployed, open_rpc
-from hub.chain.ordering import CopyTerms, allow, pins_now, place_order
+from hub.chain.ordering import CopyTerms, allow, place_order, state_now
 from hub.chain.passphrase import ask_passphrase, make_passphrase
 from hub.chain.publishing import bind_artist, publish_track
 from hub.chain.staking import CLASSES
@@ -164,5 +164,6 @@ async def _demo_on_chain(household: Household, roots: Sequence[str]) -> None:
             for root in roots:
                 said = await publish_track(client, deployed, household.artist.data, vault, root)
                 if household.nodes:
-                    terms, pins = CopyTerms(len(household.nodes), *DEMO_TERMS), await pins_now(household.artist)
+                    terms = CopyTerms(len(household.nodes), *DEMO_TERMS)
+                    pins = (await state_now(household.artist)).pins
                     await place_order(client, deployed, bytes.fromhex(said["track"][2:]), terms, pins)

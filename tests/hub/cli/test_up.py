@@ -20,7 +20,7 @@ from hub.backbone.identity import NodeIdentity
 from hub.chain.amounts import UNIT
 from hub.chain.deployment import contract
 from hub.chain.opening import open_deployed
-from hub.chain.ordering import pins_now
+from hub.chain.ordering import state_now
 from hub.config import Settings
 from hub.pages.static import StaticFiles
 from hub.publishing.vault import FILE_NAME as VAULT_FILE
@@ -137,7 +137,7 @@ async def the_demo_is_on_the_devnet(running: Up, data: Path) -> Settings:
         node = await client.call(contract("pinning"), at["pinning"], "node", said["Allegro"])
         assert node["stake"] == 2_000 * UNIT
         assert await client.call(contract("para"), at["para"], "balanceOf", said["artist"]) > 99_000 * UNIT
-    pins = await pins_now(settings)
+    pins = (await state_now(settings)).pins
     assert [order.replicas for order in pins.orders.values()] == [1, 1]
     key = NodeIdentity.load(data / "nodes" / "1").node_key
     assert [one.address for one in pins.by_key(key)] == [said["Allegro"]]
