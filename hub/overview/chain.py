@@ -142,12 +142,14 @@ class Names:
         self._tracks = {found.said.track: found for found in (*state.tracks, *state.withdrawn)}
         self._published = published
         self._operators: dict[str, tuple[str, str]] = {}
-        self._artists: dict[str, str] = {}
+        artists: dict[str, set[str]] = {}
         for found in state.tracks:
             listed = published.get(to_hex(found.said.track_root))
             key = to_hex(found.artist_key) if found.artist_key is not None else None
             if listed is not None and listed.artist and listed.artist_key == key:
-                self._artists[found.said.artist] = printable(listed.artist)
+                artists.setdefault(found.said.artist, set()).add(printable(listed.artist))
+        # Somebody who publishes for several, a label perhaps, is none of them.
+        self._artists = {account: min(names) for account, names in artists.items() if len(names) == 1}
         for said in present:
             node = node_of(state, said.node, said.account)
             if node is not None:

@@ -16,18 +16,23 @@ from aiohttp.test_utils import TestServer
 from digm.announcements import PRESENCE, Announcement
 from digm.bitfield import Bitfield
 from digm.chain_story import day
+from digm.chain_tracks import ChainTrack
 from digm.fresh_index import parse_fresh_index
+from digm.ids import to_hex
 from digm.node_ids import peer_id
 from hub.bridge.bridge import BRIDGE
 from hub.bridge.chain import CHAIN
+from hub.chain.state import ChainState, FoundTrack
 from hub.chain.words import checksummed
-from hub.overview.chain import ChainView
+from hub.overview.chain import ChainView, Names
+from hub.overview.network import Published
 from hub.pages.chain_view import chain_summary, drawn_chain
 from hub.signatures import verify
 from tests.digm.signers import Signer
 from tests.hub.chain.devnet import DevnetProcess
 from tests.hub.chain.played import Played
-from tests.hub.house import Published, hub_over, publish_track
+from tests.hub.house import Published as PublishedTrack
+from tests.hub.house import hub_over, publish_track
 from tests.ports import free_port
 
 NAMES = ("Adagio", "<b>Brio</b>", "Calando")
@@ -40,7 +45,7 @@ class Told:
 
     played: Played
     data: Path
-    track: Published
+    track: PublishedTrack
     order: int
 
 
@@ -171,3 +176,15 @@ def test_a_server_that_is_away_is_said_and_what_was_known_stays() -> None:
     view = ChainView(chain_id=1, servers=("rpc.example",), head=7, trouble="chain_unreachable")
     assert drawn_chain(view)["trouble"] == "no server answers"
     assert chain_summary(view) == "0 orders, 0 nodes with a stake."
+
+
+@pytest.mark.parametrize(("second", "said"), [("Satie", "Satie"), ("Bach", "0x3f17…8a1c")])
+def test_who_publishes_for_several_artists_is_called_by_none_of_their_names(second: str, said: str) -> None:
+    account, key = "0x3f178e6043B2946F6d1A7a706b3C77d92ce08a1c", bytes(32)
+    tracks = [
+        FoundTrack(ChainTrack(root, account, account, root, root, root, 1, 65_536), key)
+        for root in (b"1" * 32, b"2" * 32)
+    ]
+    artists = zip(tracks, ("Satie", second), strict=True)
+    published = {to_hex(one.said.track_root): Published("T", name, to_hex(key)) for one, name in artists}
+    assert Names(ChainState(tracks=tracks), [], published).account(account) == said
