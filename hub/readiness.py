@@ -32,7 +32,8 @@ class Readiness:
         """Each named condition and whether it holds."""
         services = self._services
         try:
-            tracks = await services.own_tracks()
+            # Its own, if it has any: that others' can be heard just now is not up to it.
+            tracks = await services.own_tracks() or await services.tracks()
         except DigmError:
             tracks = []
         entry = await self._playable(tracks)

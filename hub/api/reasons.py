@@ -25,7 +25,7 @@ async def reasons(services: Services, bridge: Bridge, conditions: Mapping[str, b
 
 async def _vault_reason(services: Services, bridge: Bridge) -> str:
     try:
-        tracks = await services.own_tracks()
+        tracks = await services.own_tracks() or await services.tracks()
     except DigmError as error:
         return error.message.rstrip(".")
     unanswered = {

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +94,19 @@ class Stack:
             while "vault_linked" not in self.log("hub"):
                 assert time.monotonic() < deadline, f"no vault: {self.log('artist')}"
                 time.sleep(0.1)
+
+    def is_ready(self) -> bool:
+        """Whether `wait_until_ready` would end at once: for who must not block meanwhile."""
+        return self._answers("hub")
+
+    def status(self, path: str) -> int:
+        """Of the hub's answer."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=READY_TIMEOUT_S) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code
 
     def _answers(self, name: str, path: str = "readyz") -> bool:
         try:

@@ -9,10 +9,17 @@ import pytest
 from playwright.async_api import Browser, BrowserContext
 
 from hub.backbone.identity import NodeIdentity
+from hub.chain.finding import METHOD
+from hub.chain.handing_on import FILE_NAME
 from hub.storage.catalogue import Catalogue
+from tests.browser.elder_node import ElderNode
 from tests.browser.music import Samples
 from tests.browser.player_page import PlayerPage
 from tests.browser.stack import Stack
+from tests.browser.test_backbone import pin, until
+from tests.hub.chain.devnet import DevnetProcess
+from tests.hub.chain.proxy import Proxy
+from tests.hub.chain.publisher import contracts_on, publisher
 from tests.ports import free_port
 
 Music = dict[str, tuple[Path, Samples, int, int]]
@@ -80,3 +87,51 @@ async def test_a_page_of_a_new_hub_plays_what_an_artist_published_at_another(
     assert page.crashes == other.crashes == []
     await elsewhere.close()
     assert [path for path in (new.data / "chunks").rglob("*") if path.is_file()] == []
+
+
+async def test_a_hub_with_an_empty_folder_an_rpc_url_and_one_node_lists_and_plays_what_is_on_the_chain(
+    own_stack: Stack, music: Music, context: BrowserContext, closing: ExitStack, tmp_path: Path
+) -> None:
+    devnet = DevnetProcess(tmp_path, with_contracts=True)
+    closing.callback(devnet.kill)
+    contracts = contracts_on(devnet)
+    (line,) = own_stack.publish(music["opus"][0])
+    track = line["track_root"]
+    home_address = in_backbone(own_stack)
+    own_stack.start("hub", "gateway", "artist")
+    own_stack.wait_until_ready()
+    chain = {"DIGM_CHAIN_RPC": devnet.url, "DIGM_CHAIN_DEPLOYMENT": str(devnet.data / "chain" / FILE_NAME)}
+    node = ElderNode(tmp_path / "node", home_address, **chain)
+    closing.callback(node.stop)
+    pin(own_stack, track)
+    own_stack.kill("gateway")
+    own_stack.chunks_of(track)[0].unlink()  # from here on, only the node has all of it
+    new = Stack(tmp_path / "new")
+    new.data.mkdir()
+    closing.callback(new.stop)
+    in_backbone(new, node.multiaddrs[0])
+    async with publisher(devnet, own_stack.data) as artist, Proxy(devnet.url).running() as server:
+        await artist.bind()
+        name = await artist.publish(track)
+        # Any chain but our devnet: its server knows nothing of DIGM.
+        server.before = lambda method, _: {"refuse": "no such method"} if method == METHOD else None
+        new.settings["DIGM_CHAIN_RPC"] = server.url
+        new.start("hub", "gateway")
+        await until(new.is_ready)
+        page = await PlayerPage.open(context)
+        await page.page.goto(new.url)
+        await page.page.get_by_role("link", name=line["title"]).click()
+        await page.play()
+        await page.until_sound()
+        await page.run("player.currentTime = player.duration - 2")
+        state = await page.until("the end", lambda state: state["ended"])
+        assert state["errors"] == [] and page.crashes == []
+        assert node.sent_bytes >= state["stats"]["bytes"]["gateway"] > 0
+        assert (new.data / "chain" / FILE_NAME).exists() and contracts.genesis in (
+            new.data / "chain" / FILE_NAME
+        ).read_text()
+        assert [path for path in (new.data / "chunks").rglob("*") if path.is_file()] == []
+        await artist.withdraw(name)
+        await until(lambda: new.status(f"/api/tracks/{track}") == 410)
+        await page.page.goto(f"{new.url}/tracks/{track}")
+        await page.page.get_by_text("This track was withdrawn.").wait_for()
