@@ -5,11 +5,12 @@ and a Chromium that shows the operator what happens.
 """
 
 import asyncio
-import subprocess
-import sys
+import os
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from playwright.async_api import BrowserContext, expect
@@ -18,10 +19,23 @@ from tests.browser.music import encode, plucked, write_wav
 from tests.browser.player_page import PlayerPage
 from tests.browser.stack import Stack
 from tests.hub.keeping.story import NAMES, Listener, Town
-from tests.hub.keeping.village import UNIT, wait
+from tests.hub.keeping.village import PASSPHRASE, UNIT, wait
+from tests.hub.node.processes import PATIENCE_S
 
 PATIENCE_MS = 60_000
 COPIES = 3
+SEED = int(os.environ.get("DIGM_TEST_SEED", "7"))
+KEY = {"DIGM_CHAIN_PASSPHRASE": PASSPHRASE}
+# Of these there is one for each.
+ONCE = {
+    "TrackPublished": ("artist", "track_root"),
+    "PinOrdered": ("order_id",),
+    "PinAccepted": ("order_id", "node"),
+    "AuditPassed": ("node", "round"),
+    "RoundOpened": ("round",),
+    "NodeJoined": ("node",),
+    "Slashed": ("node",),
+}
 T = TypeVar("T")
 
 
@@ -102,9 +116,49 @@ async def test_five_nodes_one_loses_its_data_its_stake_is_cut_another_holds_its_
 
 def events(town: Town) -> str:
     """`digm chain events` in the hub's folder."""
-    done: Any = subprocess.run(
-        [sys.executable, "-m", "hub.cli", "chain", "events"],
-        env=town.stack.environment, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    done = town.digm("chain", "events")
     assert done.returncode == 0, done.stderr
-    return str(done.stdout)
+    return done.stdout
+
+
+def test_devnet_hub_and_nodes_are_killed_and_nothing_acknowledged_is_lost_and_nothing_done_twice(
+    scene: Scene, tmp_path: Path
+) -> None:
+    town, village, dice = scene.town, scene.town.village, random.Random(SEED)
+    alive = [name for name in NAMES if not town.facts(name)["jailed_until"]]
+    known = {number: village.block_hash(number) for number in range(0, village.block + 1, 7)}
+    artist = town.take_key()
+    wav = write_wav(tmp_path / "river.wav", plucked(8, 44_100, 16, 2), 44_100, 16)
+    (line,) = town.stack.publish(encode(wav, tmp_path / "river.flac", "flac"), "--title", "River")
+    root = line["track_root"]
+
+    with town.killing(dice, "devnet", "hub"):
+        wait(lambda: town.digm("chain", "publish", root, **KEY).returncode == 0, 2 * PATIENCE_S)
+    track = bytes(village.ask("registry", "track_id", artist, bytes.fromhex(root)))
+    order = village.order(track, COPIES)
+    known[village.block] = village.block_hash(village.block)
+    with town.killing(dice, "devnet", "hub", dice.choice(alive)):
+        town.step_until(lambda: village.ask("pinning", "order", order)["taken"] == COPIES)
+    holders = town.holders(order)
+    known[village.block] = village.block_hash(village.block)
+    before = village.clock["round"]
+    with town.killing(dice, "devnet", "hub", dice.choice(holders)):
+        town.step_until(lambda: village.clock["round"] >= before + 2)
+    number = village.clock["round"]
+    town.step_until(lambda: all(town.facts(name)["last_round"] >= number for name in holders))
+
+    assert {one: village.block_hash(one) for one in known} == known
+    assert {town.facts(name)["stake"] for name in alive} == {2000 * UNIT}
+    said = town.events()
+    assert not any(one["is_undone"] for one in said)
+    for event, names in ONCE.items():
+        told = [tuple(str(one["arguments"][name]) for name in names) for one in said if one["event"] == event]
+        assert len(told) == len(set(told)), (event, told)
+    mine = [one["arguments"] for one in said if one["event"] == "TrackPublished"]
+    assert [one["artist"] for one in mine if one["track_root"] == "0x" + root] == [artist]
+    accepted = [one["arguments"] for one in said if one["event"] == "PinAccepted"]
+    assert {one["node"] for one in accepted if one["order_id"] == order} == {
+        town.accounts[name] for name in holders
+    }
+    rows = {row["order_id"]: row for row in wait(lambda: town.stack.ask("/api/chain")["orders"])}
+    assert rows[order]["title"] == "River" and rows[order]["held"] == COPIES

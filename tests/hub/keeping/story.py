@@ -2,21 +2,27 @@
 
 import hashlib
 import json
+import random
 import shutil
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 from digm.chain_tracks import binding_message
 from hub.backbone.identity import NodeIdentity
+from hub.chain.keystore import create_key
 from hub.publishing.vault import FILE_NAME as VAULT
 from hub.publishing.vault import Vault
 from tests.browser.stack import Stack
-from tests.hub.keeping.village import Village, wait
-from tests.hub.node.processes import NodeProcess, end, get
+from tests.hub.keeping.village import PASSPHRASE, QUICK_WORK, Village, wait
+from tests.hub.node.processes import PATIENCE_S, NodeProcess, end, get
 from tests.ports import free_port
 
 NAMES = ("Adagio", "Brio", "Calando", "Dolce", "Energico")
@@ -60,6 +66,12 @@ class Town:
             self._bound = True
         return root, self.village.publish(self.stack.data, root)
 
+    def take_key(self) -> str:
+        """Give the artist's folder a key with money for gas. Returns its account."""
+        address = create_key(self.stack.data / "chain" / "key.json", PASSPHRASE, QUICK_WORK)
+        self.village.give_coins(address)
+        return address
+
     def start(self) -> None:
         """Hub and artist, then the nodes, all at once. The hub has no gateway: bytes come from the nodes."""
         self.stack.start("hub", "artist")
@@ -95,6 +107,82 @@ class Town:
 
     def round(self, *proving: str) -> int:
         return self.village.round(*(self.accounts[name] for name in proving))
+
+    # -- while processes die
+
+    def step(self) -> None:
+        """A block, or none while somebody still has to prove: what takes long must not look like silence."""
+        with suppress(OSError, HTTPException):
+            clock = self.village.clock
+            is_open = clock["round_epoch"] == clock["epoch"]
+            if not (is_open and any(self._owes(name, clock["round"]) for name in NAMES)):
+                self.village.mine()
+
+    def _owes(self, name: str, number: int) -> bool:
+        facts = self.facts(name)
+        return bool(facts["pins"]) and not facts["jailed_until"] and facts["last_round"] < number
+
+    def step_until(self, is_so: Callable[[], Any]) -> None:
+        """Blocks until something is so; it may ask a devnet that is dead just now."""
+
+        def is_so_now() -> bool:
+            with suppress(OSError, HTTPException):
+                if is_so():
+                    return True
+            self.step()
+            return False
+
+        wait(is_so_now, 3 * PATIENCE_S)
+
+    @contextmanager
+    def killing(self, dice: random.Random, *victims: str) -> Iterator[None]:
+        """kill -9, one after the other at random moments, each started again at once.
+
+        Args:
+            victims: nodes' names, "hub", "devnet".
+        """
+        failures: list[BaseException] = []
+
+        def kill() -> None:
+            try:
+                for victim in dice.sample(victims, len(victims)):
+                    time.sleep(dice.uniform(0, 1.5))  # the moment is what is tested
+                    self._kill(victim)
+            except BaseException as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=kill, name="killer")
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
+        assert not failures, failures
+
+    def _kill(self, victim: str) -> None:
+        if victim == "devnet":
+            self.village.devnet.kill()
+            self.village.devnet.start()
+        elif victim == "hub":
+            self.stack.kill("hub")
+            self.stack.start("hub")
+            self.stack.wait_until_alive()
+        else:
+            self.nodes[victim].kill()
+            self.nodes[victim].start()
+
+    def digm(self, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+        """A command in the hub's folder."""
+        return subprocess.run(
+            [sys.executable, "-m", "hub.cli", *arguments], env={**self.stack.environment, **settings},
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+
+    def events(self) -> list[dict[str, Any]]:
+        """What happened in the contracts, as `digm chain events --json` has it."""
+        done = self.digm("chain", "events", "--json")
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
     def lose_data(self, name: str) -> None:
         """The disk with its chunks is gone, and none can be written to where they were."""

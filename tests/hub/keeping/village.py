@@ -78,6 +78,10 @@ class Village:
         found = [pinning.event(words.log_of(one)) for one in self._rpc("eth_getLogs", wanted)]
         return [one.arguments for one in found if one is not None]
 
+    def give_coins(self, address: str) -> None:
+        gift = {"from": self.artist, "to": address, "value": hex(10**19)}
+        self._rpc("eth_sendTransaction", gift)
+
     # -- time
 
     def mine(self, blocks: int = 1) -> None:
@@ -87,6 +91,9 @@ class Village:
     @property
     def block(self) -> int:
         return int(self._rpc("eth_blockNumber"), 16)
+
+    def block_hash(self, number: int) -> str:
+        return str(self._rpc("eth_getBlockByNumber", hex(number), False)["hash"])
 
     @property
     def clock(self) -> dict[str, int]:
@@ -129,8 +136,7 @@ class Village:
         """Make a node's folder with a key and a stake. Returns its account."""
         settings = self.settings(data)
         address = create_key(data / "chain" / "key.json", PASSPHRASE, QUICK_WORK)
-        gift = {"from": self.artist, "to": address, "value": hex(10**19)}
-        self._rpc("eth_sendTransaction", gift)
+        self.give_coins(address)
         self.tell("digm", "transfer", address, 10_000 * UNIT)
         key = NodeIdentity.load(data).node_key
         source = self.devnet.data / "chain" / "deployment.json"
