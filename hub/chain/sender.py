@@ -175,6 +175,13 @@ class Sender:
             self._outbox.add(Attempt(name, purpose, last.nonce, raw, fee))
         log.info("transaction_made_dearer", purpose=purpose, nonce=last.nonce, hash=name, fee_wei=fee)
 
+    async def _quicken(self, purpose: str) -> None:
+        """Dearer ones for it and for whatever has a lower nonce: nobody may wait for that any more."""
+        last = self._outbox.attempts(purpose)[-1].nonce
+        waiting = self._outbox.attempts_from(await self._count("latest"))
+        for name in dict.fromkeys(one.purpose for one in waiting if one.nonce <= last):
+            await self._sign_dearer(name)
+
     async def _fees(self) -> tuple[int, int]:
         """Tip, and the most for a unit of gas: the base fee may double until then (EIP-1559)."""
         block, said = await self._rpc.ask_together(
@@ -216,7 +223,7 @@ class Sender:
                         return None
                 else:
                     if self._now() - signed_at > self.patience.dearer_after_s:
-                        await self._sign_dearer(wish.purpose)
+                        await self._quicken(wish.purpose)
                         signed_at = self._now()
                     await self._broadcast()
             except Unavailable:  # servers come back; what was sent is not lost

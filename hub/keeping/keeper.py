@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from digm.errors import CallerFault, DigmError, Unavailable
+from digm.errors import CallerFault, DigmError, PeerFault, Unavailable
 from digm.ids import to_hex
 from digm.keeping import Clock, Deed, Facts, Kind, Policy, next_deeds
 from digm.placement import Candidate
@@ -127,7 +127,7 @@ class Keeper:
             acquirer = work.Acquirer(places.network, places.store, trees, places.claimants, renditions)
             deeds = work.Deeds(view, acquirer, places.store, trees)
             copies = OwnCopies(places.store, trees, deployed)
-            offers = Offers(view.address, places.me, places.present)
+            offers = Offers(view.address, places.me, self._policy.least_price)
             stack.push_async_callback(self._stop)
             log.info("keeper_began", account=view.address, contract=view.contracts)
             seen, looked_at = (0, 0, 0), 0.0
@@ -140,7 +140,7 @@ class Keeper:
                         seen, looked_at = news, time.monotonic()
                         await self._turn(view, deeds, copies, offers, head, time_s)
                     self._is_well()
-                except Unavailable as fault:  # the chain's servers come back
+                except (Unavailable, PeerFault) as fault:  # the chain's servers come back, and to their senses
                     self._say(fault)
                 await asyncio.sleep(DEVNET_POLL_S if deployed.chain_id == DEVNET_CHAIN_ID else POLL_S)
 
@@ -163,23 +163,16 @@ class Keeper:
         self._tracks = {
             number: tracks[order.track] for number, order in state.pins.orders.items() if order.track in tracks
         }
-        own = await asyncio.to_thread(copies.look, state, self._tracks)
-        also = own.kept | set(member.account.pins)
-        facts = Facts(
-            clock=clock,
-            account=member.account,
-            own=own,
-            offers=offers.of(state, rules["min_pin_bytes"], time_s, also),
-            guilty=guilty_of(state.pins, view.address, clock.epoch, rules),
-            seal_turn=seal_turn(state.pins, view.address, clock.epoch),
+        present = self._neighbours.present()
+        facts = await asyncio.to_thread(
+            _facts, state, clock, member, rules, copies, offers, present, self._tracks
         )
         policy = replace(
             self._policy,
             release_grace_s=rules["release_grace_s"],
             epoch_blocks=rules["epoch_blocks"],
         )
-        due = next_deeds(facts, policy)
-        for deed in due:
+        for deed in next_deeds(facts, policy):
             if self._may_begin(deed):
                 self._begin(deed, deeds, copies, state)
 
@@ -190,8 +183,8 @@ class Keeper:
             return False
         if deed.kind in (Kind.FETCH, Kind.ACCEPT) and deed.order_id in self._refused:
             return False
-        # Two transactions about one order, or of one kind that needs one only, would trip over each other.
-        if any(one.kind is deed.kind and one.order_id == deed.order_id for one in self._busy):
+        # Two transactions about one order would trip over each other.
+        if any(one.kind is deed.kind and one.order_id == deed.order_id != 0 for one in self._busy):
             return False
         return not self._pause_of(deed).left_s(deed)
 
@@ -270,6 +263,29 @@ class Keeper:
         if self.trouble:
             log.info("keeper_goes_on")
             self.trouble = ""
+
+
+def _facts(
+    state: ChainState,
+    clock: Clock,
+    member: "Member",
+    rules: Mapping[str, int],
+    copies: OwnCopies,
+    offers: Offers,
+    present: Mapping[str, Candidate],
+    tracks: Mapping[int, FoundTrack],
+) -> Facts:
+    """Blocks: there may be thousands of orders."""
+    own, account = copies.look(state, tracks), member.account
+    also = own.kept | set(account.pins)
+    return Facts(
+        clock=clock,
+        account=account,
+        own=own,
+        offers=offers.of(state, present, rules["min_pin_bytes"], clock.time_s, also),
+        guilty=guilty_of(state.pins, account.address, clock.epoch, rules),
+        seal_turn=seal_turn(state.pins, account.address, clock.epoch),
+    )
 
 
 def _is_nothing(deed: Deed, fault: DigmError) -> bool:

@@ -22,7 +22,7 @@ from hub.chain.amounts import read_amount, say_amount
 from hub.chain.follower import ChainFollower
 from hub.chain.handing_on import FOLDER, ask_deployments
 from hub.chain.keystore import FILE_NAME, address_of
-from hub.chain.standings import node_of, standing_of_announced, token_of
+from hub.chain.standings import standing_of_announced, token_of
 from hub.config import Settings
 from hub.keeping.keeper import Keeper, Neighbours
 from hub.node.storage import NodeStore
@@ -119,10 +119,11 @@ class ChainPart:
         self._herald.account = address
 
     def _present(self) -> Mapping[str, Candidate]:
+        nodes = {one.address.lower(): one for one in self.follower.state.pins.nodes.values()}
         found = {}
         for said in self._herald.ledger.present(time.time()):
-            node = node_of(self.follower.state, said.node, said.account)
-            if node is not None:
+            node = nodes.get((said.account or "").lower())
+            if node is not None and node.node_key == said.node:
                 found[node.address] = Candidate.of(said)
         return found
 

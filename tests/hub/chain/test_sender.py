@@ -135,6 +135,30 @@ async def test_what_stays_unheard_of_is_sent_with_a_higher_fee_and_the_same_nonc
     assert sent["nonce"] == "0x1" and await total(client, address) == 5
 
 
+async def test_what_nobody_waits_for_any_more_is_sent_dearer_where_it_holds_up_what_follows(
+    house: House,
+) -> None:
+    address, proxy = await house.deploy_counter(), await house.proxy()
+    swallowed: set[str] = set()
+
+    def swallow(method: str, parameters: list[Any]) -> Any:
+        if method != "eth_sendRawTransaction" or (swallowed and parameters[0] not in swallowed):
+            return None
+        swallowed.add(parameters[0])
+        return "0x" + "00" * 32
+
+    proxy.before = swallow
+    client = await house.client(proxy.url, patience=replace(QUICK, dearer_after_s=0.1))
+    left = asyncio.create_task(client.transact("left", COUNTER, address, "add", 5))
+    async with asyncio.timeout(30):
+        while not swallowed:
+            await asyncio.sleep(0.01)
+    left.cancel()
+    await asyncio.gather(left, return_exceptions=True)
+    await client.transact("next", COUNTER, address, "add", 7)
+    assert len(swallowed) == 1 and await total(client, address) == 12
+
+
 async def test_a_refusal_has_the_contracts_reason_and_costs_nothing(house: House) -> None:
     address = await house.deploy_counter()
     client = await house.client()
