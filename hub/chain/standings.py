@@ -1,7 +1,7 @@
 """How nodes of the backbone stand with the contract: where a node and an account name each other."""
 
 from digm.announcements import Announcement
-from digm.chain_pins import COLD, NodeOnChain
+from digm.chain_pins import COLD, NO_KEY, NodeOnChain
 from digm.chain_standing import ChainStanding, NodeClass
 from hub.chain.state import ChainState
 
@@ -12,14 +12,13 @@ def node_of(state: ChainState, node_key: bytes, account: str | None) -> NodeOnCh
     """The node on the chain that a node of the backbone is.
 
     Args:
-        node_key: its Ed25519 key. account: the one that it names in its own, signed words.
+        node_key: its Ed25519 key.
+        account: the one that it names in its own, signed words; with the checksum (EIP-55), as nodes write it.
     Returns:
         None where they do not name each other: either of them could name anybody.
     """
-    if account is None:
-        return None
-    wanted = account.lower()
-    return next((one for one in state.pins.by_key(node_key) if one.address.lower() == wanted), None)
+    known = state.pins.nodes.get(account) if account is not None else None
+    return known if known is not None and known.node_key == node_key != NO_KEY else None
 
 
 def standing_of(state: ChainState, node: NodeOnChain) -> ChainStanding:

@@ -192,9 +192,9 @@ def chain_view(state: ChainState, servers: Sequence[str], names: Names, now_s: f
         now_s: seconds since 1970; only for which orders are over.
     """
     pins = state.pins
-    orders = [_order(state, order, names, now_s) for order in reversed(pins.orders.values())]
-    # What runs first; the newest first among those.
-    orders.sort(key=lambda row: row.state in (OrderState.OVER, OrderState.CLOSED))
+    newest = list(reversed(pins.orders.values()))
+    running = [order for order in newest if not _is_over(order, now_s)]
+    over = [order for order in newest if _is_over(order, now_s)] if len(running) < MOST_ORDERS else []
     nodes = sorted((_node(state, node, names) for node in pins.nodes.values()), key=_place)
     return ChainView(
         chain_id=state.deployed.chain_id if state.deployed is not None else None,
@@ -207,8 +207,8 @@ def chain_view(state: ChainState, servers: Sequence[str], names: Names, now_s: f
         round=pins.round,
         epoch=state.epoch or 0,
         points_limit=state.rules.get("points_limit"),
-        running=sum(row.state not in (OrderState.OVER, OrderState.CLOSED) for row in orders),
-        orders=tuple(orders[:MOST_ORDERS]),
+        running=len(running),
+        orders=tuple(_order(state, order, names, now_s) for order in [*running, *over][:MOST_ORDERS]),
         nodes=tuple(nodes[:MOST_NODES]),
         events=_events(state, names),
     )
@@ -235,6 +235,10 @@ def _order(state: ChainState, order: PinOrderOnChain, names: Names, now_s: float
         ends_at=order.ends_at,
         state=_state(order, len(holders), now_s),
     )
+
+
+def _is_over(order: PinOrderOnChain, now_s: float) -> bool:
+    return order.is_closed or order.ends_at <= now_s
 
 
 def _state(order: PinOrderOnChain, held: int, now_s: float) -> OrderState:

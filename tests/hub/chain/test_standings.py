@@ -27,7 +27,7 @@ def said(account: str | None, key: bytes = KEY) -> Announcement:
 
 
 def test_only_who_name_each_other_are_one() -> None:
-    assert standing_of_announced(state(), said(ACCOUNT.lower())) == ChainStanding(
+    assert standing_of_announced(state(), said(ACCOUNT)) == ChainStanding(
         ACCOUNT, NodeClass.COLD, TOKEN, stake=850, misses_in_a_row=1, points=207, slashed=200
     )
     assert standing_of_announced(state(), said(None)) is None
