@@ -27,9 +27,9 @@ from hub.pinning.network import Handler
 log = structlog.get_logger()
 PARALLEL = 32
 MOST_PENDING = MAX_PENDING // 2
-# A hub asks once for each listener who opens a page; a vault seals some hundred grants a second.
-PER_PEER_S, PER_PEER_AT_ONCE = 5.0, 60.0
-ALL_S, ALL_AT_ONCE = 50.0, 200.0
+# A hub asks once for each listener and track; a vault seals some hundred grants a second.
+PER_PEER_S, PER_PEER_AT_ONCE = 20.0, 200.0
+ALL_S, ALL_AT_ONCE = 100.0, 400.0
 MOST_PEERS = 4_096
 PROVIDES_AT_ONCE = 4  # of one turn: each costs 40 ms of CPU
 PROVIDED_AGAIN_S = 300.0  # there may be nodes since that are nearer to the key

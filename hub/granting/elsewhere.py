@@ -5,6 +5,7 @@ answer that the artist signed for this very page counts; who gives another one i
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ log = structlog.get_logger()
 ANSWER_WITHIN_S = 9.0  # for the listener, lookup and all
 NEXT_AFTER_S = 0.4  # so long a carrier has the word alone
 LOOK_EVERY_S = 0.05
+BUSY_AGAIN_S = (0.5, 1.5)  # at random, so that those who were sent away do not come back together
 MOST_CARRIERS = 24  # of one artist
 MOST_HOLDERS = 20
 MOST_ARTISTS = 4_096
@@ -148,7 +150,7 @@ class VaultsElsewhere:
 
         async def ask(peer: str) -> None:
             try:
-                given.append(await self._ask(peer, request, until - self._clock()))
+                given.append(await self._ask_patiently(peer, request, until))
                 artist.gave(peer)
                 self._have_none.forget((peer, request.artist_key))
             except DigmError as error:
@@ -181,6 +183,17 @@ class VaultsElsewhere:
         """Whether there may be more carriers soon. Those that we knew have failed: then they are looked up."""
         self.look_up(to_hex(request.artist_key))
         return artist.is_wanted
+
+    async def _ask_patiently(self, peer: str, request: CarriedRequest, until: float) -> CarriedGrant:
+        """Ask one who is busy again, as long as the listener may wait."""
+        while True:
+            try:
+                return await self._ask(peer, request, until - self._clock())
+            except Unavailable as error:
+                again_s = random.uniform(*BUSY_AGAIN_S)
+                if error.data.get("status") != "busy" or self._clock() + again_s >= until:
+                    raise
+                await asyncio.sleep(again_s)
 
     async def _ask(self, peer: str, request: CarriedRequest, within_s: float) -> CarriedGrant:
         body = await self._network.request(

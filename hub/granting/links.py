@@ -78,7 +78,9 @@ def artist_offline() -> Unavailable:
 
 def artist_busy() -> Unavailable:
     """The sentence for a vault that is asked by too many at once."""
-    return Unavailable("artist_busy", "Many listeners are asking at once; try again in a moment.")
+    return Unavailable(
+        "artist_busy", "Many listeners are asking at once; try again in a moment.", retry_after_s=1
+    )
 
 
 def grant_refused(reason: str) -> Unavailable:

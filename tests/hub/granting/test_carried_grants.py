@@ -235,6 +235,27 @@ async def test_what_strangers_ask_is_refused_by_name_and_bounded(
         assert (await Page().ask(hub, track))[0] == 200
 
 
+async def test_pages_at_a_hub_that_asks_too_often_wait_a_moment_and_get_their_grants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(carrying, "PER_PEER_AT_ONCE", 4.0)
+    monkeypatch.setattr("hub.granting.elsewhere.BUSY_AGAIN_S", (0.05, 0.1))
+    home, new = tmp_path / "home", tmp_path / "new"
+    track = publish_track(home)
+    tell_of(track, home, new)
+    async with (
+        hub_in_backbone(home) as (first, there),
+        hub_in_backbone(new, there.multiaddrs[0]) as (hub, _),
+        artist_at(first, home),
+    ):
+        await granted(hub, track)
+        pages = [Page() for _ in range(30)]
+        answers = await asyncio.gather(*(page.ask(hub, track) for page in pages))
+        for page, (status, body) in zip(pages, answers, strict=True):
+            assert status == 200, body
+            assert page.open(body, track).player_key == page.public
+
+
 async def test_half_of_a_vaults_places_stay_free_for_the_pages_of_its_own_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,7 +268,7 @@ async def test_half_of_a_vaults_places_stay_free_for_the_pages_of_its_own_hub(
         backbone(there.multiaddrs[0]) as stranger,
     ):
         await until(stranger.peers)
-        assert await reason(stranger, there.peer_id, request) == ("not_here", "artist_busy")
+        assert await reason(stranger, there.peer_id, request) == ("busy", "artist_busy")
         assert (await Page().ask(hub, track))[0] == 200
         assert hub.app[SERVICES].vaults.artists  # type: ignore[attr-defined]
 
