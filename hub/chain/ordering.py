@@ -6,7 +6,7 @@ An order is placed once for as long as it runs: whoever asks again, also after k
 import time
 from dataclasses import dataclass
 
-from digm.chain_pins import ChainPins
+from digm.chain_pins import ChainPins, PinOrderOnChain
 from digm.errors import CallerFault
 from hub.chain.amounts import say_amount
 from hub.chain.client import ChainClient
@@ -98,9 +98,9 @@ async def place_order(
         order = await client.call(contract("pinning"), deployed.addresses["pinning"], "order", placed.order_id)
         if not order["is_cancelled"] and order["ends_at"] > await client.time():
             return placed
-    running = [] if pins is None else pins.running(await client.time())
-    for one in reversed(running):
-        if one.track == track and one.owner == client.sender.address and not one.is_cancelled:
+    if pins is not None:
+        one = running_order(pins, track, client.sender.address, await client.time())
+        if one is not None:
             return Placed(one.order_id, one.ends_at, one.escrow, one.replicas, None)
     cost, fee = await client.call(
         contract("pinning"), deployed.addresses["pinning"], "quote", track, *_numbers(terms)
@@ -108,6 +108,14 @@ async def place_order(
     await check_funds(client, deployed, cost + fee)
     await allow(client, deployed, "para", cost + fee)
     return await _send(client, deployed, client.sender.purpose(name), track, terms)
+
+
+def running_order(pins: ChainPins, track: bytes, owner: str, now_s: int) -> PinOrderOnChain | None:
+    """The latest order of somebody's for a track that goes on."""
+    for one in reversed(pins.running(now_s)):
+        if one.track == track and one.owner == owner and not one.is_cancelled:
+            return one
+    return None
 
 
 async def _send(

@@ -41,7 +41,7 @@ async def publish_track(
     Args:
         root: 64 hex digits.
     Returns:
-        what happened: track root, its id on the chain, transaction, block, gas.
+        what happened: track root, its id on the chain; transaction, block and gas, where they are known here.
     Raises:
         CallerFault: `bad_id`, `not_your_track`, `too_many_renditions`; as `ChunkStore.manifest`,
             `ChainClient.transact`.
@@ -65,21 +65,16 @@ async def publish_track(
         for one in manifest.renditions
     ]
     registry, address = contract("registry"), deployed.addresses["registry"]
-    receipt = await client.transact(
-        f"publish {root}",
-        registry,
-        address,
-        "publish",
-        from_hex(root),
-        manifest.audit_root,
-        manifest_hash(document),
-        renditions,
-        NOTHING,
-    )
     name = await client.call(registry, address, "track_id", client.sender.address, from_hex(root))
-    return {
-        "track_root": root,
-        "track": "0x" + name.hex(),
+    said: dict[str, Any] = {"track_root": root, "track": "0x" + name.hex()}
+    purpose = f"publish {root}"
+    if not client.sender.is_begun(purpose):
+        facts = await client.call(registry, address, "track", name)
+        if facts["published_at"]:  # by this account, from another data folder
+            return said | {"transaction": None, "block": None, "gas": None}
+    arguments = (from_hex(root), manifest.audit_root, manifest_hash(document), renditions, NOTHING)
+    receipt = await client.transact(purpose, registry, address, "publish", *arguments)
+    return said | {
         "transaction": receipt.transaction_hash,
         "block": receipt.block,
         "gas": receipt.gas_used,

@@ -55,7 +55,7 @@ def pin(
     if bool(track_roots) == every:
         raise CallerFault("bad_option", "Name tracks by their roots, or give --all.")
     settings = load_settings()
-    asked = _Asked(
+    asked = Asked(
         track_roots or _all_roots(settings),
         0 if cancel else replicas,
         parse_duration(duration) if duration else months * MONTH_S,
@@ -64,7 +64,7 @@ def pin(
     raise typer.Exit(asyncio.run(_pin(settings, api, asked, watch and not cancel, within, as_json)))
 
 
-class _Asked:
+class Asked:
     """What the artist wants.
 
     Attributes:
@@ -88,7 +88,7 @@ def _all_roots(settings: "Settings") -> list[str]:
 
 
 async def _pin(
-    settings: "Settings", api: "HubApi", asked: _Asked, watch: bool, within_s: float | None, as_json: bool
+    settings: "Settings", api: "HubApi", asked: Asked, watch: bool, within_s: float | None, as_json: bool
 ) -> int:
     """Place the orders. One that fails does not keep the others from being placed.
 
@@ -105,7 +105,7 @@ async def _pin(
         async with api:
             for root in asked.roots:
                 try:
-                    order = await _order(settings, api, vault, root, asked)
+                    order = await signed_order(settings, api, vault, root, asked)
                     answer = await api.post("/api/pins", order.document)
                 except DigmError as fault:
                     print(f"{root}: {printable(fault.message)}", file=sys.stderr, flush=True)
@@ -118,7 +118,10 @@ async def _pin(
     return EXIT_FAILED if len(placed) < len(asked.roots) else status
 
 
-async def _order(settings: "Settings", api: "HubApi", vault: "Vault", root: str, asked: _Asked) -> "PinOrder":
+async def signed_order(
+    settings: "Settings", api: "HubApi", vault: "Vault", root: str, asked: Asked
+) -> "PinOrder":
+    """An order for one track, behind all that the hub knows. Raises as `HubApi`, `parse_manifest`."""
     from digm.ids import to_hex
     from digm.manifest import manifest_hash
     from digm.pinning import PinOrder, sign_pin_order

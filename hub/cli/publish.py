@@ -17,6 +17,7 @@ from digm.errors import CallerFault, DigmError
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from hub.cli.publish_onward import Onward
     from hub.publishing.model import PublishedTrack, Report
     from hub.publishing.publish import Publisher
 
@@ -48,9 +49,30 @@ def publish(
         int | None, typer.Option(help="How much anyone may hear; without it, all.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each track.")] = False,
+    pin: Annotated[
+        int | None,
+        typer.Option(metavar="COPIES", help="Go all the way: on the chain, and so many copies on nodes."),
+    ] = None,
+    months: Annotated[int | None, typer.Option(help="With --pin: for how long; default 18.")] = None,
+    duration: Annotated[
+        str | None, typer.Option(help="With --pin: instead of --months, such as '90 days'.")
+    ] = None,
+    price: Annotated[
+        str | None, typer.Option(help="With --pin: PARA for a GiB and day of one copy; default 1.")
+    ] = None,
+    within: Annotated[
+        float | None,
+        typer.Option(help="With --pin: seconds to wait for the copies, then status 1; default 600, 0: none."),
+    ] = None,
+    hub: Annotated[
+        str | None, typer.Option(metavar="URL", help="With --pin: the hub; default: DIGM_SIGNAL_URL.")
+    ] = None,
 ) -> None:
     """Publish audio files or folders: encrypted, signed, stored, and in the catalogue."""
-    raise typer.Exit(publish_command(paths, title, artist, album, preview_seconds, as_json))
+    from hub.cli.publish_onward import onward_of
+
+    onward = onward_of(pin, months, duration, price, within, hub)
+    raise typer.Exit(publish_command(paths, title, artist, album, preview_seconds, as_json, onward))
 
 
 def publish_command(
@@ -60,12 +82,15 @@ def publish_command(
     album: str | None,
     preview_seconds: int | None,
     as_json: bool,
+    onward: "Onward | None" = None,
 ) -> int:
     """Publish and print. A path that cannot be published does not keep the others from it.
 
+    Args:
+        onward: how it goes on with what is published; None: not at all.
     Returns:
-        the exit status: 0; 2 when something was not published, or could not be told on stdout; 130 after
-        Ctrl-C or SIGTERM.
+        the exit status: 0; 1 when copies were not there in time; 2 when something was not published, or could
+        not be told on stdout; 130 after Ctrl-C or SIGTERM.
     """
     from hub.config import load_settings
     from hub.publishing.model import PublishOptions
@@ -75,14 +100,21 @@ def publish_command(
         options = PublishOptions(title=title, artist=artist, album=album, preview_seconds=preview_seconds)
         if title is not None and len(paths) > 1:
             raise CallerFault("bad_option", "--title names one track: give one file with it.", option="title")
-        with _signals_interrupt(), _display(as_json) as display:
-            from hub.publishing.publish import Publisher
+        settings = load_settings()
+        if onward is not None:
+            onward.check_ready(settings)
+        with _signals_interrupt():
+            with _display(as_json) as display:
+                from hub.publishing.publish import Publisher
 
-            with Publisher(load_settings(), options, display.show) as publisher:
-                for path in paths:
-                    _publish_path(publisher, path, printer)
+                with Publisher(settings, options, display.show) as publisher:
+                    for path in paths:
+                        _publish_path(publisher, path, printer)
+            if onward is not None and printer.tracks:
+                printer.exit_status = max(printer.exit_status, onward.go(printer.tracks, as_json))
     except KeyboardInterrupt:
-        print("Stopped: nothing of what was not listed above was published.", file=sys.stderr)
+        rest = "" if onward is None else " The same command goes on with the rest."
+        print(f"Stopped: nothing of what was not listed above was published.{rest}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except DigmError as fault:  # settings, options, vault, catalogue: nothing at all can be published here
         printer.failed(paths[0], fault, is_about_path=False)
@@ -127,14 +159,17 @@ class _Printer:
 
     Attributes:
         exit_status: what it comes to so far.
+        tracks: what was published.
     """
 
     def __init__(self, as_json: bool) -> None:
         self.exit_status = 0
+        self.tracks: list[PublishedTrack] = []
         self._as_json = as_json
         self._lost_stdout: OSError | None = None
 
     def published(self, track: "PublishedTrack") -> None:
+        self.tracks.append(track)
         said = _SAID[track.status]
         minutes, seconds = divmod(round(track.duration_s), 60)
         by = f" by {track.artist}" if track.artist else ""

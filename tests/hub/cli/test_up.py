@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import json
 import os
+import random
 import signal
 import socket
 import sys
+import wave
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -107,10 +110,11 @@ async def it_plays_and_shows_its_nodes_and_chain(data: Path, taken: str) -> None
                 titles = [track["title"] for track in (await answer.json())["tracks"]]
             await elder_node_holds_the_demo(running, session)
         settings = await the_demo_is_on_the_devnet(running, data)
+        await a_file_goes_all_the_way(running, data)
         children = running.children()
         assert set(children) == {*PROCESSES, "node", "chain"}
         os.kill(children["chain"], signal.SIGKILL)
-        assert await orders(settings) == 2
+        assert await orders(settings) == 3
         children = running.children()
         running.process.send_signal(signal.SIGINT)
         async with asyncio.timeout(STOPS_WITHIN_S):
@@ -142,6 +146,31 @@ async def the_demo_is_on_the_devnet(running: Up, data: Path) -> Settings:
     key = NodeIdentity.load(data / "nodes" / "1").node_key
     assert [one.address for one in pins.by_key(key)] == [said["Allegro"]]
     return settings
+
+
+async def a_file_goes_all_the_way(running: Up, data: Path) -> None:
+    """Ingested, stored, on the chain, ordered, told, accepted by the node, advertised."""
+    song = data.parent / "song.wav"
+    with wave.open(str(song), "wb") as file:
+        file.setparams((1, 2, 44_100, 0, "NONE", ""))
+        file.writeframes(random.Random(7).randbytes(88_200))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "hub.cli", "publish", "--pin", "1", "--within", str(READY_WITHIN_S), "--json"),
+        str(song),
+        env={
+            **os.environ,
+            "DIGM_DATA": str(data),
+            "DIGM_PORT": str(running.port),
+            "DIGM_CHAIN_PORT": (data / "chain" / "devnet-port").read_text(),
+        },
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said
+    steps = [json.loads(line).get("step", "published") for line in said.splitlines()]
+    wanted = ["published", "stored", "on_chain", "ordered", "told", "accepted", "advertised"]
+    assert sorted(set(steps), key=steps.index) == wanted
+    assert json.loads(said.splitlines()[3])["replicas"] == 1
 
 
 async def orders(settings: Settings) -> int:
