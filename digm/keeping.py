@@ -194,7 +194,7 @@ class Facts:
         offers: by id: all orders that run, and those of which the node has a place or keeps bytes.
         guilty: nodes that the contract would slash now, with this node's turn to do it.
         seal_turn: its turn to seal.
-        resting: deeds that are being done, or failed just now.
+        resting: deeds that are being done.
     """
 
     clock: Clock
@@ -223,7 +223,9 @@ def turn_of(subject: bytes, me: str, others: Iterable[str]) -> int:
 
 def next_deeds(facts: Facts, policy: Policy) -> list[Deed]:
     """What to do now, the most urgent first; without what is resting."""
-    deeds = [*_for_the_round(facts, policy), *_for_orders(facts, policy), *_tidying(facts, policy)]
+    deeds = [*_for_the_round(facts, policy), *_for_orders(facts, policy)]
+    is_leaving = any(deed.kind is Kind.RELEASE for deed in (*deeds, *facts.resting))
+    deeds += _tidying(facts, policy, is_leaving)
     return sorted(deed for deed in deeds if deed not in facts.resting)
 
 
@@ -317,9 +319,10 @@ def _is_acceptable(offer: Offer, facts: Facts, policy: Policy) -> bool:
     return behind <= 0 or offer.waited_s >= behind * policy.step_s
 
 
-def _tidying(facts: Facts, policy: Policy) -> Iterable[Deed]:
+def _tidying(facts: Facts, policy: Policy, is_leaving: bool) -> Iterable[Deed]:
+    """Release settles by itself; a claim of the same copies that comes at the same time would fail."""
     account, clock = facts.account, facts.clock
-    if account.owed >= max(1, policy.claim_at):
+    if account.owed >= max(1, policy.claim_at) and not is_leaving:
         yield Deed(Kind.CLAIM)
     for order_id in facts.own.kept - set(account.pins):
         offer = facts.offers.get(order_id)

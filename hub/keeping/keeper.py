@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
+from prometheus_client import Counter
 
 from digm.errors import CallerFault, DigmError, PeerFault, Unavailable
 from digm.ids import to_hex
@@ -35,6 +36,10 @@ DEVNET_POLL_S, POLL_S = 0.3, 4.0
 DEVNET_CHAIN_ID = 31_337
 FIRST_PAUSE_S, LONGEST_PAUSE_S, LONGEST_HASTE_S = 1.0, 300.0, 10.0
 AT_ONCE = 8
+MOST_TOLD = 1_000
+DEEDS = Counter(
+    "digm_chain_deeds", "What the node did for the contract, by what came of it.", ["deed", "result"]
+)
 _WAITING = ("no_key", "no_passphrase")
 
 
@@ -90,6 +95,7 @@ class Keeper:
         self.trouble = ""
         self.done = dict.fromkeys((kind.name.lower() for kind in Kind), 0)
         self._busy: dict[Deed, asyncio.Task[None]] = {}
+        self._told: dict[Deed, str] = {}
         self._ended = 0
         self._refused: set[int] = set()
         self._pauses = Pauses[Deed](FIRST_PAUSE_S, LONGEST_PAUSE_S, time.monotonic)
@@ -172,7 +178,7 @@ class Keeper:
             release_grace_s=rules["release_grace_s"],
             epoch_blocks=rules["epoch_blocks"],
         )
-        for deed in next_deeds(facts, policy):
+        for deed in next_deeds(replace(facts, resting=tuple(self._busy)), policy):
             if self._may_begin(deed):
                 self._begin(deed, deeds, copies, state)
 
@@ -211,18 +217,32 @@ class Keeper:
             if fault.code == "chain_mismatch":
                 self._refused.add(deed.order_id)
                 await self._let_go(deed, copies)
-            if _is_nothing(deed, fault):
-                log.info("deed_not_needed", **about, reason=fault.data.get("reason"))
-            else:
-                log.warning("deed_failed", **about, code=fault.code, reason=fault.message)
+            self._tell_of_failure(deed, fault)
             return
         except Exception:
             self._pause_of(deed).failed(deed)
+            DEEDS.labels(deed.kind.name.lower(), "crashed").inc()
             log.exception("deed_crashed", **about)
             return
         self._pause_of(deed).forget(deed)
         self.done[deed.kind.name.lower()] += 1
+        self._told.pop(deed, None)
+        DEEDS.labels(deed.kind.name.lower(), "done").inc()
         log.info("deed_done", **about, transaction=receipt.transaction_hash if receipt else None)
+
+    def _tell_of_failure(self, deed: Deed, fault: DigmError) -> None:
+        about = _fields(deed, self._tracks)
+        if _is_nothing(deed, fault):
+            DEEDS.labels(deed.kind.name.lower(), "not_needed").inc()
+            log.info("deed_not_needed", **about, reason=fault.data.get("reason"))
+            return
+        DEEDS.labels(deed.kind.name.lower(), "failed").inc()
+        is_new = self._told.get(deed) != fault.code  # it is tried again every few seconds
+        tell = log.warning if is_new else log.debug
+        tell("deed_failed", **about, code=fault.code, reason=fault.message)
+        if len(self._told) >= MOST_TOLD:
+            self._told.clear()
+        self._told[deed] = fault.code
 
     async def _let_go(self, deed: Deed, copies: OwnCopies) -> None:
         track = self._tracks.get(deed.order_id)

@@ -134,6 +134,8 @@ def test_what_is_owed_is_claimed_from_a_threshold_on_and_what_is_not_needed_is_l
     assert deeds(account=replace(STAKED, owed=UNIT)) == [Deed(Kind.CLAIM)]
     assert deeds(account=replace(STAKED, owed=UNIT - 1)) == []
     assert deeds(account=STAKED, policy=Policy(claim_at=0)) == []
+    leaving = replace(STAKED, pins=(1,), last_round=3, owed=UNIT)
+    assert deeds(account=leaving, offers=(offer(taken=1, is_withdrawn=True),)) == [Deed(Kind.RELEASE, 1)]
     for gone in (offer(taken=2), offer(ends_at=NOW), offer(is_withdrawn=True)):
         assert deeds(offers=(gone,), own=own(1)) == [Deed(Kind.LET_GO, 1)]
     assert deeds(offers=(offer(taken=2),), own=own(1), resting=[Deed(Kind.LET_GO, 1)]) == []

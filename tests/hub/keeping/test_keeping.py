@@ -141,3 +141,19 @@ def test_who_deleted_its_chunks_never_passes_is_slashed_and_another_node_takes_i
 
     wait(verdict)
     wait(lambda: chain_of(scene.liar)["node"]["jailed_until"])
+
+
+def test_when_an_order_ends_its_last_stretch_is_proven_and_its_places_and_bytes_are_let_go(
+    scene: Scene,
+) -> None:
+    village, both = scene.village, [scene.account(scene.honest), scene.account(scene.late)]
+    assert all(village.node(one)["pins"] for one in both)
+    village.tell("pinning", "cancel", scene.order)
+    village.pass_time(61)
+    last = village.round(*both)
+    village.mine_until(lambda: village.ask("pinning", "order", scene.order)["taken"] == 0)
+    assert {said["node"] for said in village.events("PinReleased")} == set(both)
+    assert [said["round"] for said in village.events("AuditPassed")][-2:] == [last, last]
+    for node in (scene.honest, scene.late):
+        wait(lambda node=node: not node.share_of(scene.origin.track_root))
+    village.tell("pinning", "close", scene.order)  # nothing holds up what is left for the artist

@@ -88,6 +88,11 @@ class Village:
         if blocks > 0:  # those of the nodes may have been quicker
             self._rpc("anvil_mine", hex(blocks))
 
+    def pass_time(self, seconds: int) -> None:
+        newest = int(self._rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
+        self._rpc("evm_setNextBlockTimestamp", hex(newest + seconds))
+        self.mine()
+
     @property
     def block(self) -> int:
         return int(self._rpc("eth_blockNumber"), 16)
