@@ -132,6 +132,8 @@ class TrioThread:
             if not is_answered:
                 self._in_trio(scope.cancel, or_else=None)
                 future.cancel()  # what still comes of it concerns nobody
+            elif not future.cancelled():
+                future.exception()  # seen: who was cancelled in this moment will not look
         if not is_answered:
             raise _down()
         return future.result()

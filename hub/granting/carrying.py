@@ -25,7 +25,7 @@ from hub.metrics import GRANTS
 from hub.pinning.network import Handler
 
 log = structlog.get_logger()
-PARALLEL = 32
+PARALLEL = 64
 MOST_PENDING = MAX_PENDING // 2
 # A hub asks once for each listener and track; a vault seals some hundred grants a second.
 PER_PEER_S, PER_PEER_AT_ONCE = 20.0, 200.0

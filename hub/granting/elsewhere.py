@@ -29,10 +29,13 @@ ANSWER_WITHIN_S = 9.0  # for the listener, lookup and all
 NEXT_AFTER_S = 0.4  # so long a carrier has the word alone
 LOOK_EVERY_S = 0.05
 BUSY_AGAIN_S = (0.5, 1.5)  # at random, so that those who were sent away do not come back together
+BUSY = "artist_busy"
 MOST_CARRIERS = 24  # of one artist
 MOST_HOLDERS = 20
 MOST_ARTISTS = 4_096
-MOST_ASKING = 128  # listeners at once
+MOST_ASKING = 512  # listeners at once
+MOST_OF_ONE = 16  # questions that one carrier has from us at a time; it bears 64 streams of all
+MOST_RESETS = 3  # a carrier with too many streams resets the next one
 LOOKUPS_AT_ONCE, MOST_LOOKUPS = 4, 64
 LOOKED_UP_AGAIN_S = 5.0  # for an artist of whom nobody gave a grant
 LOOKED_UP_NEVERTHELESS_S = 600.0
@@ -93,6 +96,7 @@ class VaultsElsewhere:
         self._wanted: asyncio.Queue[tuple[str, _Artist]] = asyncio.Queue(MOST_LOOKUPS)
         self._liars = Pauses[str](LEFT_ALONE_S, LEFT_ALONE_LONGEST_S, clock)
         self._have_none = Pauses[tuple[str, bytes]](NOT_AGAIN_S, NOT_AGAIN_LONGEST_S, clock)
+        self._places: Bounded[str, asyncio.Semaphore] = Bounded(MOST_ARTISTS)
         self._asking = 0
 
     def knows(self, artist_key: str) -> bool:
@@ -150,12 +154,13 @@ class VaultsElsewhere:
 
         async def ask(peer: str) -> None:
             try:
-                given.append(await self._ask_patiently(peer, request, until))
+                given.append(await self._ask_patiently(peer, request, until, refusals))
                 artist.gave(peer)
                 self._have_none.forget((peer, request.artist_key))
             except DigmError as error:
-                refusals.add(self._failed(artist, peer, error))
-                self._have_none.failed((peer, request.artist_key))
+                refusals.add(str(error.data.get("reason", error.code)))
+                if self._clock() < until:  # else it may be us who gave it no time
+                    self._failed(artist, peer, request.artist_key, error)
 
         async with asyncio.TaskGroup() as tasks:
             waiting: list[asyncio.Task[None]] = []
@@ -184,15 +189,24 @@ class VaultsElsewhere:
         self.look_up(to_hex(request.artist_key))
         return artist.is_wanted
 
-    async def _ask_patiently(self, peer: str, request: CarriedRequest, until: float) -> CarriedGrant:
-        """Ask one who is busy again, as long as the listener may wait."""
+    async def _ask_patiently(
+        self, peer: str, request: CarriedRequest, until: float, refusals: set[str]
+    ) -> CarriedGrant:
+        """Ask one who is busy again, as long as the listener may wait; that he is goes into `refusals`."""
+        places = self._places.get(peer) or asyncio.Semaphore(MOST_OF_ONE)
+        self._places[peer] = places
+        resets = 0
         while True:
             try:
-                return await self._ask(peer, request, until - self._clock())
+                async with places:
+                    return await self._ask(peer, request, until - self._clock())
             except Unavailable as error:
                 again_s = random.uniform(*BUSY_AGAIN_S)
-                if error.data.get("status") != "busy" or self._clock() + again_s >= until:
+                resets += error.code == "stream_ended"
+                is_busy = error.data.get("status") == "busy" or 0 < resets <= MOST_RESETS
+                if not is_busy or self._clock() + again_s >= until:
                     raise
+                refusals.add(BUSY)
                 await asyncio.sleep(again_s)
 
     async def _ask(self, peer: str, request: CarriedRequest, within_s: float) -> CarriedGrant:
@@ -204,14 +218,13 @@ class VaultsElsewhere:
         carried.check(request, self._now(), verify)
         return carried
 
-    def _failed(self, artist: _Artist, peer: str, error: DigmError) -> str:
-        """Note it. Returns the carrier's own reason, or our code."""
+    def _failed(self, artist: _Artist, peer: str, artist_key: bytes, error: DigmError) -> None:
         if error.data.get("status") != "busy":
             artist.carriers.pop(peer, None)  # the DHT names it again, if it still says so
+            self._have_none.failed((peer, artist_key))
         if isinstance(error, PeerFault):
             self._liars.failed(peer)
             log.info("carrier_left_alone", peer_id=peer[-8:], code=error.code)
-        return str(error.data.get("reason", error.code))
 
     async def _look_up_wanted(self) -> None:
         while True:
@@ -241,6 +254,6 @@ async def _moment(waiting: Collection[asyncio.Task[None]]) -> None:
 
 def _refusal(refusals: set[str]) -> Unavailable:
     """What the listener is told when nobody gave a grant. What strangers say for reasons goes no further."""
-    if refusals & {"artist_busy", "too_many_requests"}:
+    if refusals & {BUSY, "too_many_requests"}:
         return artist_busy()
     return grant_refused("elsewhere") if "grant_refused" in refusals else artist_offline()
