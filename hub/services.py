@@ -1,7 +1,7 @@
 """What the hub's handlers work with, made once at start and handed to them through one application key."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
@@ -64,11 +64,11 @@ class Services:
             raise Unavailable("track_not_found", "There is no such track here.", track_root=track_root)
         return entry
 
-    async def releases(self) -> list[ReleaseEntry]:
-        """All releases, newest first; a track that was published alone is one too."""
-        own = await off_loop(self.catalogue.releases)
-        listed = self.listed.releases()
-        return sorted([*own, *listed], key=lambda one: -one.published_at) if listed else own
+    async def releases(self, release_ids: Iterable[str]) -> list[ReleaseEntry]:
+        """Some releases, those of them that there are, in the order given."""
+        own = {entry.release_id: entry for entry in await off_loop(self.catalogue.releases)}
+        found = (own.get(name) or self.listed.release(name) for name in release_ids)
+        return [entry for entry in found if entry is not None]
 
     async def uses_cover(self, hash_hex: str) -> bool:
         """Whether a track or a release shows this picture."""

@@ -18,6 +18,7 @@ from hub.home_chain import HomeChain, lines_of
 from hub.neighbours import NAMES, Neighbours
 from hub.pages.static import StaticFiles
 from hub.relay.wanted import own_turn_urls, relay_is_wanted
+from hub.storage.catalogue import Catalogue
 from hub.supervision import Child, check_writable, stop_all
 
 log = structlog.get_logger()
@@ -170,11 +171,16 @@ async def _make_ready(settings: Settings, demo: Child, publish: Child) -> None:
             is_empty = not (await answer.json())["tracks"]
         if is_empty:
             await _publish_demo(settings.data / "demo", demo, publish)
-            async with session.get("/api/tracks") as answer:
-                roots = [track["track_root"] for track in (await answer.json())["tracks"]]
+            roots = await asyncio.to_thread(_published_here, settings.data)
             for name in (UNPINNED, OFF_CHAIN):
                 (settings.data / name).write_text("\n".join(roots))
         await _wait_for(session, "/readyz", READY_WITHIN_S, artist_ready_url)
+
+
+def _published_here(data: Path) -> list[str]:
+    """Not what the hub lists from the chain: that is others' to pin."""
+    with Catalogue.open_for_reading(data) as catalogue:
+        return [entry.track_root for entry in catalogue.tracks()]
 
 
 async def _publish_demo(folder: Path, demo: Child, publish: Child) -> None:

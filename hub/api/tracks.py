@@ -10,6 +10,7 @@ from digm.errors import CallerFault, DigmError, Unavailable
 from digm.ids import from_hex, is_hex_id
 from hub.api.addresses import Addresses, addresses_of, dialled_host
 from hub.api.bodies import read_json
+from hub.api.paging import page_of
 from hub.bridge.bridge import BRIDGE
 from hub.metrics import GRANTS
 from hub.services import SERVICES
@@ -17,6 +18,7 @@ from hub.signalling import SIGNALLING
 from hub.signalling.tokens import swarm_token
 from hub.storage.catalogue import ReleaseEntry, TrackEntry
 
+PER_PAGE = 1_000
 MAX_COVER_BYTES = 1024 * 1024
 COVER_TYPES = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"))
 CORS = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*", "Cross-Origin-Resource-Policy": "cross-origin"}
@@ -110,10 +112,11 @@ async def preflight(_request: web.Request) -> web.Response:
 
 
 async def list_tracks(request: web.Request) -> web.Response:
-    """`{"tracks": [...]}`, newest first."""
+    """`{"tracks": [...], "next_page": n or null}`, newest first."""
     services = request.app[SERVICES]
     addresses = addresses_of(request, services.settings)
-    return _json({"tracks": [track_json(entry, addresses) for entry in await services.tracks()]})
+    page = page_of(request, await services.tracks(), PER_PAGE)
+    return _json({"tracks": [track_json(entry, addresses) for entry in page.items], "next_page": page.next})
 
 
 async def show_track(request: web.Request) -> web.Response:

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from digm.errors import CallerFault, Unavailable
 from digm.ids import is_hex_id
 from hub.api.addresses import Addresses, addresses_of
+from hub.api.paging import page_of
 from hub.api.server import SAFE_HEADERS
 from hub.api.tracks import release_json, track_details, track_json
 from hub.bridge.bridge import BRIDGE
@@ -25,6 +26,7 @@ from hub.signalling import SIGNALLING
 from hub.storage.catalogue import ReleaseEntry, TrackEntry
 
 HUES = 12
+PER_PAGE = 500
 EMBED_HEIGHT = 200
 HEADINGS = {
     400: "That did not work",
@@ -110,20 +112,24 @@ def render(
 
 
 async def catalogue(request: web.Request) -> web.Response:
-    """All albums and all tracks, newest first."""
+    """All albums and all tracks, newest first, PER_PAGE tracks a page."""
     services = request.app[SERVICES]
     addresses = addresses_of(request, services.settings)
     tracks = await services.tracks()
     together: defaultdict[str, list[TrackEntry]] = defaultdict(list)
     for entry in tracks:
         together[entry.release_id].append(entry)
-    albums = [
-        _release_view(entry, together[entry.release_id], addresses)
-        for entry in await services.releases()
-        if len(together[entry.release_id]) > 1
-    ]
+    page = page_of(request, tracks, PER_PAGE)
+    several = dict.fromkeys(one.release_id for one in page.items if len(together[one.release_id]) > 1)
     return render(
-        "catalogue.html", request, albums=albums, tracks=[_view(entry, addresses) for entry in tracks]
+        "catalogue.html",
+        request,
+        albums=[
+            _release_view(entry, together[entry.release_id], addresses)
+            for entry in await services.releases(several)
+        ],
+        tracks=[_view(entry, addresses) for entry in page.items],
+        page=page,
     )
 
 

@@ -6,6 +6,7 @@ goes before: a track of one's own needs no chain. Everything here can be thrown 
 
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +29,9 @@ CREATE TABLE withdrawn (
 ) WITHOUT ROWID
 """
 _DOMAIN = b"digm/1 release on the chain\n"
+
+
+_Placed = tuple[tuple[float, str, int, str], TrackEntry]
 
 
 class ListedTrack(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +67,7 @@ class Listed:
         self._by_root: dict[str, ListedTrack] = {}
         self._releases: dict[str, dict[str, ListedTrack]] = {}
         self._covers: dict[str, dict[str, None]] = {}
+        self._in_order: list[_Placed] | None = None
         self._withdrawn: frozenset[tuple[str, str]] = frozenset()
         self._withdrawn_roots: frozenset[str] = frozenset()
         self.expected: frozenset[str] = frozenset()
@@ -73,6 +78,7 @@ class Listed:
     def put(self, track: ListedTrack) -> None:
         """List it, in place of whatever had its root."""
         self.remove(track.entry.track_root)
+        self._in_order = None
         root, entry = track.entry.track_root, track.entry
         self._by_root[root] = track
         self._releases.setdefault(entry.release_id, {})[root] = track
@@ -83,6 +89,7 @@ class Listed:
         """It is listed no more."""
         if (gone := self._by_root.pop(root, None)) is None:
             return
+        self._in_order = None
         _take_out(self._releases, gone.entry.release_id, root)
         if gone.entry.cover_hash:
             _take_out(self._covers, gone.entry.cover_hash, root)
@@ -127,16 +134,15 @@ class Listed:
         """What is published here and what is listed, the newest first; a release keeps its order."""
         if not self._by_root and not self._withdrawn:
             return list(own)
+        if self._in_order is None:
+            self._in_order = _in_order(track.entry for track in self._by_root.values())
         ours = {entry.track_root for entry in own}
-        shown = self.merged_release(own)
-        shown += [track.entry for root, track in self._by_root.items() if root not in ours]
-        newest = dict[str, float]()
-        for entry in shown:
-            newest[entry.release_id] = max(newest.get(entry.release_id, 0.0), entry.published_at)
-        return sorted(
-            shown,
-            key=lambda one: (-newest[one.release_id], one.release_id, one.position, one.track_root),
-        )
+        others: list[_Placed] = self._in_order
+        if not ours.isdisjoint(self._by_root):
+            others = [placed for placed in others if placed[1].track_root not in ours]
+        # Two lists in order: sorting them is merging them.
+        both = sorted(_in_order(self.merged_release(own)) + others, key=itemgetter(0))
+        return [entry for _, entry in both]
 
     def merged_release(self, own: Sequence[TrackEntry]) -> list[TrackEntry]:
         """The tracks of a release that was published here, in their order, without what was withdrawn."""
@@ -151,12 +157,8 @@ class Listed:
             listed.entry, release_id=own.release_id, position=own.position, published_at=own.published_at
         )
 
-    def releases(self) -> list[ReleaseEntry]:
-        """All releases of what is listed."""
-        return [self._release(name, held.values()) for name, held in self._releases.items()]
-
     def release(self, release_id: str) -> ReleaseEntry | None:
-        """One of them."""
+        """A release of what is listed."""
         held = self._releases.get(release_id)
         return self._release(release_id, held.values()) if held else None
 
@@ -188,6 +190,15 @@ async def _nowhere(_root: str) -> None:
     return None
 
 
+def _in_order(entries: Iterable[TrackEntry]) -> list[_Placed]:
+    """The newest release first, each in its own order."""
+    entries, newest = list(entries), dict[str, float]()
+    for entry in entries:
+        newest[entry.release_id] = max(newest.get(entry.release_id, 0.0), entry.published_at)
+    placed = [((-newest[one.release_id], one.release_id, one.position, one.track_root), one) for one in entries]
+    return sorted(placed, key=itemgetter(0))
+
+
 def _take_out(groups: dict[str, dict[str, T]], name: str, root: str) -> None:
     groups[name].pop(root, None)
     if not groups[name]:
@@ -199,7 +210,7 @@ def _gone(root: str) -> Unavailable:
 
 
 class ListedFile:
-    """Keeps what is listed over a restart. Calls block; one thread at a time.
+    """Keeps what is listed over a restart; a damaged file is begun anew. Calls block; one thread at a time.
 
     Raises (all methods):
         Unavailable, CallerFault: as SqliteFile, with `listed`.
@@ -209,7 +220,17 @@ class ListedFile:
         folder = data / FOLDER
         with disk_faults_named(folder):
             make_folder(folder)
-        self._file = SqliteFile(folder / FILE_NAME, _SCHEMA, VERSION, "listed")
+        path = folder / FILE_NAME
+        try:
+            self._file = SqliteFile(path, _SCHEMA, VERSION, "listed")
+        except DigmError as fault:
+            if fault.code not in ("listed_damaged", "listed_newer"):
+                raise
+            log.warning("listed_begun_anew", code=fault.code)
+            with disk_faults_named(folder):
+                for name in (FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm"):
+                    (folder / name).unlink(missing_ok=True)
+            self._file = SqliteFile(path, _SCHEMA, VERSION, "listed")
 
     def close(self) -> None:
         self._file.close()

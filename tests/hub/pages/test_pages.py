@@ -50,6 +50,29 @@ async def test_an_empty_catalogue_invites_to_publish(tmp_path: Path) -> None:
     assert "digm publish" in page
 
 
+async def test_a_long_catalogue_has_pages_and_so_has_its_api(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("hub.pages.views", "hub.api.tracks"):
+        monkeypatch.setattr(f"{module}.PER_PAGE", 2)
+    tracks = [publish_track(tmp_path, title=f"No. {number}", seed=number) for number in range(3)]
+    async with hub_over(tmp_path) as hub:
+        seen = []
+        for number in (1, 2):
+            _, page = await fetch(hub.make_url(f"/?page={number}"))
+            seen += [link["href"] for link in Outline(page).named("a") if link.get("class") == "track"]
+            assert ("Older" in page, "Newer" in page) == (number == 1, number == 2)
+        assert seen == [f"/tracks/{track.root}" for track in reversed(tracks)]
+        assert "Nothing further" in (await fetch(hub.make_url("/?page=3")))[1]
+        for wrong in ("0", "-1", "x", "1" * 30, "٣"):
+            answer, _ = await fetch(hub.make_url("/").with_query(page=wrong))
+            assert answer.status == 400
+        first = json.loads((await fetch(hub.make_url("/api/tracks")))[1])
+        last = json.loads((await fetch(hub.make_url("/api/tracks?page=2")))[1])
+    assert (len(first["tracks"]), first["next_page"]) == (2, 2)
+    assert (len(last["tracks"]), last["next_page"]) == (1, None)
+
+
 async def test_the_catalogue_lists_each_track_with_its_page(tmp_path: Path) -> None:
     first = publish_track(tmp_path, title="First")
     async with hub_over(tmp_path) as hub:
