@@ -86,6 +86,7 @@ class _Source:
     silence_s: float
     wrongs_allowed: int
     holds: Callable[[Wanted], bool]
+    is_last: Callable[[], bool]
     bytes_per_s: float | None = None
     rest: Rest = field(default_factory=Rest)
     lacks: set[int] = field(default_factory=set)
@@ -146,6 +147,7 @@ class Allotment:
         silence_s: float,
         wrongs_allowed: int = 1,
         holds: Callable[[Wanted], bool] = lambda _: True,
+        is_last: Callable[[], bool] = lambda: False,
     ) -> None:
         """Somebody who can be asked; one that is known already stays as it is.
 
@@ -154,8 +156,9 @@ class Allotment:
             silence_s: without a byte for so long, a chunk is asked for elsewhere.
             wrongs_allowed: wrong chunks in a row after which it is left; a gateway's disk may damage one.
             holds: whether it says that it has a chunk; read live.
+            is_last: whether it is asked only where all others fail, or are slow to send; read live.
         """
-        self._sources.setdefault(name, _Source(name, slots, silence_s, wrongs_allowed, holds))
+        self._sources.setdefault(name, _Source(name, slots, silence_s, wrongs_allowed, holds, is_last))
 
     def lose_source(self, name: str) -> None:
         """It is gone; what it was asked for is asked for elsewhere, and nothing of it is told any more."""
@@ -299,7 +302,10 @@ class Allotment:
 
     def _best_for(self, index: int, now: float) -> _Source | None:
         wanted = self.wanted[index]
-        able = [s for s in self._sources.values() if s.is_free(now) and s.may_have(index, wanted)]
+        able = [s for s in self._sources.values() if s.may_have(index, wanted) and s.rest.until <= now]
+        # Those that are to be last wait for others that are busy, not for others that fail.
+        able = [s for s in able if not s.is_last()] or able
+        able = [s for s in able if s.is_free(now)]
         return min(able, key=lambda source: (source.expected_s(wanted.size), source.name), default=None)
 
     def _start(self, source: _Source, index: int, now: float) -> Ask:

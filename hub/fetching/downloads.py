@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 import structlog
 
@@ -93,6 +94,7 @@ class Downloads:
                     silence_s=source.silence_s,
                     wrongs_allowed=source.wrongs_allowed,
                     holds=source.holds,
+                    is_last=partial(self._search.last.__contains__, name),
                 )
         self._wake.set()
 

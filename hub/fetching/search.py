@@ -46,6 +46,7 @@ class Search:
         sources: of chunks, by name.
         givers: of manifests and covers: the sources, and gateways that are not to be asked for chunks.
         signal_urls: of the hubs where the track's swarm can be met.
+        last: names of those that a hub says are in the contract's jail: asked when nobody else is left.
 
     Args:
         via: kinds of sources that may be used.
@@ -60,6 +61,7 @@ class Search:
         self.sources: dict[str, ChunkSource] = {}
         self.givers: dict[str, ChunkSource] = {}
         self.signal_urls: list[str] = []
+        self.last: set[str] = set()
         self.via = via
         self._backbone: Backbone | None = None
         self._nodes: dict[str, NodeAnswer] = {}
@@ -238,6 +240,8 @@ class Search:
             log.debug("no_fresh_index", hub=hub, code=fault.code)
             return
         for node in best_first(index, time.time(), from_hex(self.target.track_root)):
+            names = {peer_id(node.node), (node.gateway_url or "").rstrip("/")}
+            (self.last.update if node.is_jailed else self.last.difference_update)(names)
             if node.gateway_url is not None:
                 self._add_gateways([node.gateway_url])
             name = peer_id(node.node)

@@ -46,6 +46,26 @@ def test_all_comes_in_the_end() -> None:
     assert made.missing == []
 
 
+def test_who_is_to_be_last_is_asked_only_where_all_others_fail_or_lack_it_or_are_slow() -> None:
+    made = allotment(3, good=1)
+    made.add_source("jailed", slots=4, silence_s=8.0, is_last=lambda: True)
+    [first] = asks(made, 0.0)
+    assert first.source == "good" and asks(made, 0.1) == []
+    give(made, first, 0.2)
+    [second] = asks(made, 0.2)
+    made.failed(second.number, 0.3)  # rests
+    assert {ask.source for ask in asks(made, 0.3)} == {"jailed"}
+
+    made = allotment(1, good=1)
+    made.add_source("jailed", slots=4, silence_s=8.0, is_last=lambda: True)
+    [ask] = asks(made, 0.0)
+    [hedge] = asks(made, HEDGE_AFTER_S + 0.5)
+    assert (ask.source, hedge.source) == ("good", "jailed")
+    made.failed(hedge.number, 2.0, is_missing=True)
+    made.failed(ask.number, 2.0, is_missing=True)
+    assert made.hopeless() == 0
+
+
 def test_what_a_source_does_not_have_is_asked_of_another_at_once() -> None:
     made = allotment(1, near=1, other=1)
     [ask] = asks(made, 0.0)

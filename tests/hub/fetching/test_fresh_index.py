@@ -1,5 +1,6 @@
 """`digm fetch` finds nodes by the fresh index of a hub, the good ones only."""
 
+import dataclasses
 import time
 
 import aiohttp
@@ -9,6 +10,7 @@ from aiohttp.test_utils import TestServer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from digm.audits import Health
+from digm.chain_standing import ChainStanding, NodeClass
 from digm.fresh_index import FreshIndex, IndexNode, encode_fresh_index
 from digm.node_ids import peer_id
 from hub.fetching.ledger import Ledger
@@ -58,6 +60,16 @@ async def test_a_node_that_the_hub_finds_good_is_a_source() -> None:
     search = await found_by(index())
     assert list(search.sources) == ["https://good.example"]
     assert list(search._nodes) == [peer_id(key_of("good"))]
+
+
+async def test_a_node_in_the_contracts_jail_is_a_source_that_is_asked_last() -> None:
+    for jailed_until, last in ((1, {peer_id(key_of("good")), "https://good.example"}), (None, set())):
+        standing = ChainStanding("0x" + "ab" * 20, NodeClass.ELDER, "digm", 800, jailed_until=jailed_until)
+        good = dataclasses.replace(node("good", Health.HEALTHY), chain=standing)
+        now = int(time.time())
+        said = FreshIndex(key_of("hub"), 1, now, now + 600, (good,))
+        search = await found_by(encode_fresh_index(said, KEYS["hub"].sign))
+        assert list(search.sources) == ["https://good.example"] and search.last == last
 
 
 @pytest.mark.parametrize("what", ["none", "forged", "over", "too long"])
