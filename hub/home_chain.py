@@ -5,6 +5,7 @@ listening. What is done on it does a process of its own (`digm chain settle-in`)
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from hub.supervision import Child
 log = structlog.get_logger()
 BLOCK_SECONDS = "2"
 KEYS_WITHIN_S, POLL_S = 30.0, 0.1
+TRIES, AGAIN_S = 4, 3.0
 # As hub.chain has them, which is not imported here: that takes a second.
 FOLDER, KEY, PORT_FILE = "chain", "key.json", "devnet-port"
 
@@ -72,13 +74,12 @@ class HomeChain:
         Returns:
             the addresses; None: that failed, and is gone on with the next time.
         """
-        if await self._settling.run(*roots) == 0:
-            try:
-                said: Mapping[str, Any] = json.loads(self._settling.last_words())
-            except ValueError:
-                pass
-            else:
-                return said
+        for left in reversed(range(TRIES)):
+            if await self._settling.run(*roots) == 0:
+                with contextlib.suppress(ValueError):
+                    said: Mapping[str, Any] = json.loads(self._settling.last_words())
+                    return said
+            await asyncio.sleep(AGAIN_S if left else 0)  # the devnet may be being started again
         log.warning("chain_not_ready", log=str(self._settling.log_path))
         return None
 
@@ -86,9 +87,10 @@ class HomeChain:
         """Wait until every node has its account: it looks for it once, when it starts."""
         data = self._settings.data
         keys = [place / FOLDER / KEY for place in (data, *places_of(data, self._settings.nodes))]
-        async with asyncio.timeout(KEYS_WITHIN_S):
-            while not settling.done() and not all(key.exists() for key in keys):
-                await asyncio.sleep(POLL_S)
+        with contextlib.suppress(TimeoutError):  # then they take no part until they are started again
+            async with asyncio.timeout(KEYS_WITHIN_S):
+                while not settling.done() and not all(key.exists() for key in keys):
+                    await asyncio.sleep(POLL_S)
 
     def _free_port(self) -> int:
         wanted = self._settings.chain_port
