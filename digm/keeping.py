@@ -99,9 +99,14 @@ class Account:
     owed: int = 0
 
     @property
-    def may_act(self) -> bool:
-        """Whether the contract lets it take and leave places now."""
-        return not (self.jailed_until or self.is_slashable or self.has_open_challenge)
+    def may_leave(self) -> bool:
+        """Whether the contract lets it leave places now; out of jail, too."""
+        return not (self.is_slashable or self.has_open_challenge)
+
+    @property
+    def may_take(self) -> bool:
+        """Whether it lets it take places."""
+        return self.may_leave and not self.jailed_until
 
     def has_room_for(self, more_bytes: int) -> bool:
         """Whether its stake is enough to promise so much more."""
@@ -252,17 +257,22 @@ def _is_seal_due(clock: Clock, turn: int) -> bool:
 
 def _for_orders(facts: Facts, policy: Policy) -> Iterable[Deed]:
     account = facts.account
-    may_act = account.may_act and not (account.pins and facts.clock.is_seed_near)
+    is_late = bool(account.pins) and facts.clock.is_seed_near
     for order_id in account.pins:
         offer = facts.offers.get(order_id)
-        if offer is not None and may_act and _may_be_released(offer, facts.clock, account, policy):
+        if (
+            offer is not None
+            and account.may_leave
+            and not is_late
+            and _may_be_released(offer, facts.clock, account, policy)
+        ):
             yield Deed(Kind.RELEASE, order_id)
         elif order_id not in facts.own.ready:  # such as a disk that was lost: what was promised is owed
             yield Deed(Kind.FETCH, order_id)
     for offer in wanted(facts, policy):
         if offer.order_id not in facts.own.ready:
             yield Deed(Kind.FETCH, offer.order_id)
-        elif may_act:
+        elif account.may_take and not is_late:
             yield Deed(Kind.ACCEPT, offer.order_id, node=_place_of(offer))
 
 
@@ -271,6 +281,7 @@ def _may_be_released(offer: Offer, clock: Clock, account: Account, policy: Polic
     if offer.is_withdrawn:
         return True
     is_all_proven = account.last_round == clock.round and clock.opened_at >= offer.ends_at
+    is_all_proven = is_all_proven or bool(account.jailed_until)  # in jail nothing is proven any more
     is_late = clock.time_s >= offer.ends_at + policy.release_grace_s
     return offer.is_over(clock.time_s) and (is_all_proven or is_late)
 

@@ -140,6 +140,8 @@ class Keeper:
             while (state := self._chain.state).deployed == deployed:
                 try:
                     head, time_s = await view.head()
+                    if head < seen[0] or not seen[0]:  # what the chain took back, or a kill, may have lost
+                        await self._send_again(view)
                     news = head, state.sequence, self._ended
                     # A pause may be over, or a turn have come, where no block tells it.
                     if news != seen or time.monotonic() > looked_at + LOOKED_AGAIN_S:
@@ -149,6 +151,13 @@ class Keeper:
                 except (Unavailable, PeerFault) as fault:  # the chain's servers come back, and to their senses
                     self._say(fault)
                 await asyncio.sleep(DEVNET_POLL_S if deployed.chain_id == DEVNET_CHAIN_ID else POLL_S)
+
+    async def _send_again(self, view: "ContractView") -> None:
+        """Raises Unavailable, PeerFault."""
+        try:
+            await view.client.sender.resume()
+        except CallerFault as fault:  # such as no money for gas: each deed says it again
+            log.warning("not_sent_again", code=fault.code, reason=fault.message)
 
     async def _turn(
         self,

@@ -94,6 +94,9 @@ def test_a_place_is_kept_behind_the_end_until_the_last_stretch_is_proven_or_it_t
     for ends_at, expected in ((NOW - 299, []), (NOW - 300, [Kind.RELEASE])):
         over = offer(ends_at=ends_at, taken=1)
         assert [one.kind for one in deeds(QUIET, unproven, (over,), own(1), policy)] == expected
+    jailed = replace(unproven, jailed_until=NOW)
+    assert deeds(QUIET, jailed, (offer(ends_at=NOW),), own(1), policy) == [Deed(Kind.RELEASE, 1)]
+    assert deeds(QUIET, jailed, (offer(ends_at=NOW + 1),), own(1), policy) == []
     assert deeds(QUIET, unproven, (offer(is_withdrawn=True),), own(1)) == [Deed(Kind.RELEASE, 1)]
 
 
@@ -207,9 +210,14 @@ def test_whatever_the_facts_are_nothing_is_done_that_the_contract_refuses_or_tha
     assert found == sorted(found)
     for deed in found:
         if deed.kind in (Kind.ACCEPT, Kind.RELEASE):
-            assert account.may_act
+            assert not (is_slashable or has_open_challenge)
         if deed.kind is Kind.ACCEPT:
-            assert deed.order_id in ready and known[deed.order_id].is_open(NOW) and deed.order_id not in pins
+            assert (
+                not jailed_until
+                and deed.order_id in ready
+                and known[deed.order_id].is_open(NOW)
+                and deed.order_id not in pins
+            )
         if deed.kind is Kind.RELEASE:
             assert known[deed.order_id].is_over(NOW) or known[deed.order_id].is_withdrawn
         if deed.kind is Kind.LET_GO:

@@ -96,6 +96,15 @@ def test_every_round_is_proven_also_by_a_node_that_is_killed_then_and_paid(scene
     assert said["misses_in_a_row"] == 0 and said["orders"] == [scene.order]
 
 
+def test_proofs_that_the_chain_takes_back_are_given_again(scene: Scene) -> None:
+    village, both = scene.village, [scene.account(scene.honest), scene.account(scene.liar)]
+    number = village.open_round(*both)
+    village.take_back("RoundOpened")
+    assert all(village.node(one)["last_round"] < number for one in both)
+    village.mine_until(lambda: all(village.node(one)["last_round"] == number for one in both), 10)
+    village.end_epoch()
+
+
 def test_others_say_in_their_fresh_index_what_the_chain_says_of_a_node(scene: Scene) -> None:
     def stakes() -> dict[str, str]:
         status, body = get(scene.honest.health + "/fresh-index.json")

@@ -13,6 +13,7 @@ from hub.backbone.identity import NodeIdentity
 from hub.chain import words
 from hub.chain.deployment import contract
 from hub.chain.keystore import create_key
+from hub.chain.model import Log
 from hub.chain.opening import open_deployed
 from hub.chain.staking import stake
 from hub.config import Settings
@@ -70,13 +71,16 @@ class Village:
 
     def events(self, name: str) -> list[Any]:
         """The arguments of all events of `Pinning` with this name."""
+        found = [contract("pinning").event(one) for one in self.logs(name)]
+        return [one.arguments for one in found if one is not None]
+
+    def logs(self, name: str) -> list[Log]:
         pinning = contract("pinning")
         wanted = {
             "fromBlock": "0x0", "toBlock": "latest", "address": self.deployed.addresses["pinning"],
             "topics": [words.data(pinning.topic(name))],
         }  # fmt: skip
-        found = [pinning.event(words.log_of(one)) for one in self._rpc("eth_getLogs", wanted)]
-        return [one.arguments for one in found if one is not None]
+        return [words.log_of(one) for one in self._rpc("eth_getLogs", wanted)]
 
     def give_coins(self, address: str) -> None:
         gift = {"from": self.artist, "to": address, "value": hex(10**19)}
@@ -121,6 +125,12 @@ class Village:
 
     def round(self, *proving: str) -> int:
         """Let an epoch go by: somebody seals it, and these accounts prove. Returns the round's number."""
+        number = self.open_round(*proving)
+        self.end_epoch()
+        return number
+
+    def open_round(self, *proving: str) -> int:
+        """The same, and the round is still open."""
         clock = self.clock
         if clock["round_epoch"] == clock["epoch"] or self.block >= clock["last_seal_block"]:
             self.end_epoch()
@@ -129,8 +139,12 @@ class Village:
         self.mine_until(lambda: self.clock["round"] > before, EPOCH_BLOCKS)
         number = self.clock["round"]
         wait(lambda: all(self.node(one)["last_round"] == number for one in proving))
-        self.end_epoch()
-        return number
+        return int(number)
+
+    def take_back(self, event: str) -> None:
+        """The chain takes back all that came behind the latest of these events."""
+        newest = self.logs(event)[-1]
+        self._rpc("anvil_rollback", self.block - newest.block)
 
     # -- nodes
 
