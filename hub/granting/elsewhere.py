@@ -38,6 +38,7 @@ MOST_OF_ONE = 16  # questions that one carrier has from us at a time; it bears 6
 MOST_RESETS = 3  # a carrier with too many streams resets the next one
 LOOKUPS_AT_ONCE, MOST_LOOKUPS = 4, 64
 LOOKED_UP_AGAIN_S = 5.0  # for an artist of whom nobody gave a grant
+EXPECTED_AGAIN_S = 15.0  # the same where nobody asks yet: whoever reads all pages must not make us look all day
 LOOKED_UP_NEVERTHELESS_S = 600.0
 LEFT_ALONE_S, LEFT_ALONE_LONGEST_S = 60.0, 3600.0  # who gave what the artist did not make
 NOT_AGAIN_S, NOT_AGAIN_LONGEST_S = 1.0, 30.0  # a holder of tracks who has no grant of an artist
@@ -106,9 +107,12 @@ class VaultsElsewhere:
 
     def look_up(self, artist_key: str) -> None:
         """Look for an artist's vault soon, if that was not done lately: somebody may ask for a grant."""
+        self._look_up_soon(artist_key, EXPECTED_AGAIN_S)
+
+    def _look_up_soon(self, artist_key: str, unknown_again_s: float) -> None:
         artist = self._artists.get(artist_key) or _Artist()
         self._artists[artist_key] = artist
-        again_s = LOOKED_UP_NEVERTHELESS_S if artist.carriers else LOOKED_UP_AGAIN_S
+        again_s = LOOKED_UP_NEVERTHELESS_S if artist.carriers else unknown_again_s
         if artist.is_wanted or self._clock() - artist.looked_up_at < again_s or self._wanted.full():
             return
         artist.is_wanted = True
@@ -136,7 +140,7 @@ class VaultsElsewhere:
         request = CarriedRequest(from_hex(artist_key), from_hex(track_root), from_hex(player_key))
         self._asking += 1
         try:
-            self.look_up(artist_key)
+            self._look_up_soon(artist_key, LOOKED_UP_AGAIN_S)
             carried = await self._ask_around(request, self._artists[artist_key], holders[:MOST_HOLDERS])
         finally:
             self._asking -= 1
@@ -186,7 +190,7 @@ class VaultsElsewhere:
 
     def _is_looking(self, request: CarriedRequest, artist: _Artist) -> bool:
         """Whether there may be more carriers soon. Those that we knew have failed: then they are looked up."""
-        self.look_up(to_hex(request.artist_key))
+        self._look_up_soon(to_hex(request.artist_key), LOOKED_UP_AGAIN_S)
         return artist.is_wanted
 
     async def _ask_patiently(

@@ -149,6 +149,7 @@ def test_the_dht_is_bounded_and_strict(host: BackboneHost) -> None:
     assert dht._inbound_limiter.total_tokens == BackboneSettings().most_kad_streams
     assert dht._provider_rate_max == BackboneSettings().provides_per_10_s
     assert isinstance(dht.provider_store.providers, dict)
+    assert isinstance(dht.provider_store.providing_keys, set)
     assert callable(ProviderStore._get_providers_from_peer_with_closers)
     assert callable(ProviderStore._send_add_provider)
     assert callable(dht.peer_routing._query_single_peer_for_closest)

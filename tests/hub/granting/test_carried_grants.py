@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from digm.backbone_messages import GRANT
+from digm.backbone_messages import GRANT, provider_key
 from digm.carried_grants import CarriedRequest, vault_record
 from digm.errors import Unavailable
 from hub.backbone.backbone import Backbone
@@ -34,7 +34,8 @@ HERE = ("/ip4/127.0.0.1/tcp/0",)
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hub.bridge.member.LOOKED_AT_S", 0.05)
-    monkeypatch.setattr("hub.granting.elsewhere.LOOKED_UP_AGAIN_S", 0.2)
+    for name in ("LOOKED_UP_AGAIN_S", "EXPECTED_AGAIN_S"):
+        monkeypatch.setattr(f"hub.granting.elsewhere.{name}", 0.2)
     monkeypatch.setattr("hub.bridge.probes.EVERY_S", 0.05)
 
 
@@ -101,7 +102,11 @@ async def test_a_page_at_a_hub_without_the_artists_link_gets_a_grant_that_opens(
         await linked(first, track.manifest.artist_key.hex(), is_linked=False)
         status, body = await Page().ask(hub, track)
         assert (status, body["error"]["code"]) == (503, "artist_offline")
+        said: Any = there._host
+        record = provider_key(vault_record(track.manifest.artist_key))
+        await until(lambda: record not in said.dht.provider_store.providing_keys)
         async with artist_at(first, home):  # it comes back
+            await until(lambda: record in said.dht.provider_store.providing_keys)
             await granted(hub, track)
 
 
