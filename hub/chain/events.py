@@ -137,9 +137,9 @@ class EventReader:
         last_hash = _hash(before)
         if last_hash is None or _hash(after) != last_hash:
             raise Unavailable("chain_moved", "The chain changed while it was read: again, later.")
-        self._journal.extend(first, Anchor(last, last_hash), self._checked(found, first, last, last_hash))
+        logs = self._checked(found, first, last, last_hash)
         self._pace.was_fine()
-        return True
+        return self._journal.extend(anchor, first, Anchor(last, last_hash), logs)
 
     def _checked(self, found: Any, first: int, last: int, last_hash: str) -> Sequence[Log]:
         if not isinstance(found, list) or len(found) > MOST_LOGS:

@@ -101,12 +101,15 @@ class Journal:
             self._db.execute("DELETE FROM anchors WHERE number > ?", (number,))
             self._db.execute("DELETE FROM logs WHERE block > ? AND is_told = 0", (number,))
 
-    def extend(self, first: int, last: Anchor, found: Sequence[Log]) -> None:
+    def extend(self, behind: Anchor | None, first: int, last: Anchor, found: Sequence[Log]) -> bool:
         """A stretch was read.
 
         Args:
+            behind: the newest anchor, as it was when it was begun to be read.
             first, last: its blocks, both included.
             found: all its logs, in order.
+        Returns:
+            False: another process has read on, or found a fork, meanwhile; the stretch was not taken.
         """
         keys = {(log.block, log.index, log.block_hash) for log in found}
         query = (
@@ -114,6 +117,8 @@ class Journal:
             "ORDER BY block DESC, position DESC"
         )
         with self._writing():
+            if self.newest_anchor() != behind:
+                return False
             for *key, content in self._db.execute(query, (first, last.number)).fetchall():
                 if tuple(key) not in keys:
                     self._db.execute("INSERT INTO steps (is_undone, content) VALUES (1, ?)", (content,))
@@ -125,6 +130,7 @@ class Journal:
             self._db.execute("INSERT OR REPLACE INTO anchors VALUES (?, ?)", (last.number, last.hash))
             kept = "SELECT number FROM anchors ORDER BY number DESC LIMIT ?"
             self._db.execute(f"DELETE FROM anchors WHERE number NOT IN ({kept})", (KEPT_ANCHORS,))
+        return True
 
     def tell(self, deepest: int) -> int:
         """Logs of blocks up to this one count from now on.

@@ -101,6 +101,28 @@ async def test_what_is_in_the_new_blocks_as_it_was_is_not_told_again(reading: Re
     assert await reading.told() == [1, 2]
 
 
+async def test_what_a_process_read_before_another_found_a_fork_is_not_written_over_it(
+    reading: Reading, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await reading.add(1, 2)
+    slow, quick = await reading.reader(), await reading.reader()
+    ask = slow._rpc.ask_together
+
+    async def late(questions: Any) -> Any:
+        answers = await ask(questions)
+        if not any(method == "eth_getLogs" for method, _ in questions):
+            return answers
+        monkeypatch.undo()
+        house.devnet.ask("anvil_reorg", 1, [])
+        await reading.add(7)  # its sender sends again what the chain took back
+        await quick.catch_up()
+        return answers
+
+    monkeypatch.setattr(slow._rpc, "ask_together", late)
+    await slow.catch_up()
+    assert await reading.told() == [1, 2, 7]
+
+
 async def test_readers_keep_their_place(reading: Reading) -> None:
     await reading.add(1, 2)
     reader = await reading.reader()
