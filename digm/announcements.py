@@ -87,6 +87,15 @@ class Announcement:
         """Whether it claims every chunk of every rendition that it names."""
         return bool(self.held) and all(field.is_full for field in self.held.values())
 
+    def is_copy(self, chunk_counts: Mapping[int, int] | None) -> bool:
+        """Whether it claims every chunk that there is.
+
+        Args:
+            chunk_counts: by rendition id, as the manifest has them; None: not known here, so its word counts.
+        """
+        counts = {rendition: held.count for rendition, held in self.held.items()}
+        return self.is_whole and (chunk_counts is None or counts == chunk_counts)
+
     @property
     def share(self) -> float:
         """Part of the chunks that is claimed, 0.0 to 1.0."""

@@ -31,6 +31,7 @@ from hub.pinning.auditor import Auditor
 from hub.pinning.covers import serve_covers
 from hub.pinning.fresh_index_writer import FreshIndexWriter, IndexSettings
 from hub.pinning.herald import Herald, HeraldSettings, Holding, holdings_of
+from hub.pinning.network import ChunkCounts
 from hub.pinning.order_desk import OrderDesk
 from hub.pinning.records import Records
 from hub.seeding.chunk_cache import ChunkCache
@@ -61,6 +62,7 @@ class Member:
         fresh_index: the latest document, signed; empty before the first.
         scores: node key -> how it stands with this hub's auditor.
         chain_standing: how a node that announced itself stands with the chain's contract.
+        chunk_counts: of the tracks whose manifests are here.
 
     Args:
         relays: node key -> TURN URLs, where they are known.
@@ -82,6 +84,7 @@ class Member:
         self.vaults: VaultsElsewhere | None = None
         self.fresh_index = b""
         self.scores: dict[bytes, AuditScore] = {}
+        self.chunk_counts: ChunkCounts = self._published.chunk_counts
         self.chain_standing: Callable[[Announcement], ChainStanding | None] = lambda _said: None
         directory.standing = self._standing
 
@@ -158,7 +161,7 @@ class Member:
         auditor = Auditor(backbone, identity, self._published, herald, records)
         await auditor.start()
         self.scores = auditor.scores
-        desk = OrderDesk(backbone, herald, records, health=auditor.health)
+        desk = OrderDesk(backbone, herald, records, health=auditor.health, chunk_counts=self.chunk_counts)
         await desk.start()
         orders = HubOrders(self._services, backbone, identity, desk)
         orders.serve()

@@ -131,11 +131,9 @@ class HubOrders:
             await self._network.publish(self._no(item.order))
         self._declined[item.order.order_id] = item.heard_at
 
-    async def _on_request(self, _peer: str, request: bytes) -> bytes:
-        """An order on the stream. Raises PeerFault, CallerFault: not a valid one."""
-        order = self._desk.take(request)
-        await self._desk.keep_changes()
-        return self._no(order)
+    async def _on_request(self, peer: str, request: bytes) -> bytes:
+        """An order on the stream. Raises as `OrderDesk.asked`."""
+        return self._no(await self._desk.asked(peer, request))
 
     def _no(self, order: PinOrder) -> bytes:
         now_s = int(time.time())

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from digm.bitfield import Bitfield
 from digm.errors import Unavailable
-from digm.ids import short
+from digm.ids import short, to_hex
 from hub.seeding.held_tracks import Library, SeedTrack
 from hub.storage.catalogue import Catalogue
 from hub.storage.chunk_store import ChunkStore
@@ -42,6 +42,13 @@ class Published:
     def find(self, track_root: str) -> SeedTrack | None:
         """What there is to give away of a track, as `tracks` saw it last."""
         return self._library.tracks.get(track_root)
+
+    def chunk_counts(self, track_root: bytes, manifest_hash: bytes) -> dict[int, int] | None:
+        """By rendition, as `tracks` saw it last; None where that manifest is not here. Does not block."""
+        track = self.find(to_hex(track_root))
+        if track is None or self._library.manifest_hashes.get(to_hex(track_root)) != to_hex(manifest_hash):
+            return None
+        return {rendition.id: len(rendition.chunk_hashes) for rendition in track.renditions}
 
     def availability(self, track_root: str) -> dict[int, Bitfield]:
         """Which chunks are held, by rendition; a copy. Raises Unavailable `track_not_held`."""

@@ -1,4 +1,4 @@
-"""The rules and tokens with which the contracts are deployed. What each rule is for is in docs/chain.md."""
+"""The rules and tokens with which the contracts are deployed. What each rule is for is in docs/contracts.md."""
 
 import json
 from pathlib import Path

@@ -17,11 +17,10 @@ from digm.carried_grants import CarriedGrant, CarriedRequest, vault_record
 from digm.errors import DigmError, PeerFault, Unavailable
 from digm.grants import SealedGrant
 from digm.ids import from_hex, short, to_hex
-from digm.token_bucket import TokenBucket
-from hub.bridge.health import Bounded
 from hub.granting.links import MAX_PENDING, VaultLinks
 from hub.granting.messages import Granted
 from hub.metrics import GRANTS
+from hub.peer_rate import PeerRate
 from hub.pinning.network import Handler
 
 log = structlog.get_logger()
@@ -30,7 +29,6 @@ MOST_PENDING = MAX_PENDING // 2
 # A hub asks once for each listener and track; a vault seals some hundred grants a second.
 PER_PEER_S, PER_PEER_AT_ONCE = 20.0, 200.0
 ALL_S, ALL_AT_ONCE = 100.0, 400.0
-MOST_PEERS = 4_096
 PROVIDES_AT_ONCE = 4  # of one turn: each costs 40 ms of CPU
 PROVIDED_AGAIN_S = 300.0  # there may be nodes since that are nearer to the key
 MOST_PROVIDED = 1_000  # artists; the pages of the others are answered here alone
@@ -58,8 +56,7 @@ class GrantCarrier:
     ) -> None:
         self._network, self._vaults, self._clock = network, vaults, clock
         self._provided: dict[str, float] = {}  # artist key -> when it is to be said again
-        self._all = TokenBucket(ALL_S, ALL_AT_ONCE, clock())
-        self._each: Bounded[str, TokenBucket] = Bounded(MOST_PEERS)
+        self._rate = PeerRate(PER_PEER_S, PER_PEER_AT_ONCE, ALL_S, ALL_AT_ONCE, clock())
 
     def serve(self) -> None:
         """Begin to answer."""
@@ -88,7 +85,7 @@ class GrantCarrier:
     async def _on_request(self, peer: str, frame: bytes) -> bytes:
         """Raises Unavailable: `artist_offline`, `artist_busy`, `grant_refused`, `too_many_requests`."""
         request = CarriedRequest.decode(frame)
-        self._take(peer)
+        self._rate.take(peer, self._clock())
         try:
             answer = await self._vaults.ask(
                 to_hex(request.artist_key), to_hex(request.track_root), to_hex(request.player_key), MOST_PENDING
@@ -99,15 +96,6 @@ class GrantCarrier:
             raise
         GRANTS.labels("carried").inc()
         return body
-
-    def _take(self, peer: str) -> None:
-        now = self._clock()
-        bucket = self._each.pop(peer, None) or TokenBucket(PER_PEER_S, PER_PEER_AT_ONCE, now)
-        self._each[peer] = bucket
-        # The own measure first: who is over it takes nothing from the others.
-        for limit in (bucket, self._all):
-            if not limit.take(1, now):
-                raise Unavailable("too_many_requests", "Too many requests.", retry_after_s=1)
 
 
 def _carried(answer: Granted) -> CarriedGrant:

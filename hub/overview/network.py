@@ -17,6 +17,7 @@ from digm.ids import from_hex, to_hex
 from digm.node_ids import peer_id
 from digm.pinning import PinOrder
 from hub.overview.status import NodeStatus
+from hub.pinning.network import ChunkCounts
 
 MOST_NODES = 200
 MOST_TRACKS = 500
@@ -156,6 +157,7 @@ class Known:
         statuses: peer id -> what the node says of itself, and its traffic.
         orders: the pin orders that ask for copies now. Anybody can sign one: the publishing artist's count.
         standing: what the chain says of a node that announced itself.
+        chunk_counts: of a track root and a manifest's hash, by rendition; None where that manifest is not here.
     """
 
     published: Mapping[str, Published] = field(default_factory=dict)
@@ -166,6 +168,7 @@ class Known:
     statuses: Mapping[str, tuple[NodeStatus, Traffic | None]] = field(default_factory=dict)
     orders: Sequence[PinOrder] = ()
     standing: Callable[[Announcement], ChainStanding | None] = lambda _said: None
+    chunk_counts: ChunkCounts = lambda _root, _manifest: None
 
 
 def network_of(ledger: AnnouncementLedger, known: Known, now_s: float) -> Network:
@@ -257,7 +260,9 @@ def _tracks(nodes: Iterable[Node], ledger: AnnouncementLedger, known: Known, now
     for root in roots:
         listed, order = known.published.get(root), orders.get(root)
         held = sum(
-            claim.is_whole and (order is None or _fulfils(claim, order)) and peer_id(claim.node) not in failed
+            claim.is_copy(known.chunk_counts(claim.track_root, claim.manifest_hash))
+            and (order is None or _fulfils(claim, order))
+            and peer_id(claim.node) not in failed
             for claim in ledger.of_track(from_hex(root), now_s)
         )
         title, artist = (listed.title, listed.artist) if listed else (None, None)

@@ -70,6 +70,7 @@ class Overview:
             statuses=self.watch.statuses(),
             orders=orders.active() if orders else (),
             standing=lambda said: standing_of_announced(self._chain.state, said),
+            chunk_counts=member.chunk_counts if member else lambda _root, _manifest: None,
         )
         network = self._with_gone(network_of(self._bridge.directory.ledger, known, time.time()))
         self._last = (time.monotonic(), network)

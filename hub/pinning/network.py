@@ -1,12 +1,14 @@
 """What this room asks of its neighbours: the backbone, the node's key and its store, as they look from here."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from digm.bitfield import Bitfield
 from digm.manifest import Manifest
 
 Handler = Callable[[str, bytes], Awaitable[bytes]]
+ChunkCounts = Callable[[bytes, bytes], Mapping[int, int] | None]
+"""(track root, manifest's hash) -> number of chunks by rendition id; None where that manifest is not here."""
 
 
 class Found(Protocol):

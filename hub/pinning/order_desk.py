@@ -9,7 +9,7 @@ kept, too: they do not say it again.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -31,8 +31,9 @@ from digm.pinning import (
 )
 from digm.placement import Promises
 from digm.token_bucket import TokenBucket
+from hub.peer_rate import PeerRate
 from hub.pinning.herald import Herald
-from hub.pinning.network import Network
+from hub.pinning.network import ChunkCounts, Network
 from hub.pinning.records import KeptAnswer, Records
 from hub.signatures import verify
 
@@ -40,6 +41,9 @@ log = structlog.get_logger()
 FIRST_REPEAT_S = 15.0  # then twice as long each time, up to `repeat_s`
 CORRECTED_EVERY_S = 60.0  # who says an order that is out of date is told the newer one
 REPEATS_PER_S, REPEATS_AT_ONCE = 2.0, 20.0
+# On the stream: each costs a signature and a line on the disk. An artist asks a node once for each track.
+PER_PEER_S, PER_PEER_AT_ONCE = 2.0, 60.0
+ALL_S, ALL_AT_ONCE = 50.0, 200.0
 MOST_UNKEPT = 10_000  # answers that wait for the disk
 
 
@@ -99,6 +103,7 @@ class OrderDesk:
     Args:
         repeat_s: so often is an order said again at the most.
         health: how a node stands with our auditor; a failed node's copy is no copy.
+        chunk_counts: what a whole copy is, where we know it.
     """
 
     def __init__(
@@ -109,11 +114,13 @@ class OrderDesk:
         repeat_s: float = 600.0,
         health: Callable[[bytes], Health] = lambda _node: Health.UNPROVEN,
         now: Callable[[], float] = time.time,
+        chunk_counts: ChunkCounts = lambda _root, _manifest: None,
     ) -> None:
         self.book = OrderBook()
         self.orders: dict[bytes, Ordered] = {}
         self._network, self._herald, self._records = network, herald, records
         self._repeat_s, self._health, self._now = repeat_s, health, now
+        self._chunk_counts = chunk_counts
         self._changed: list[PinOrder] = []
         self._answered: dict[tuple[bytes, bytes], KeptAnswer] = {}
         self._forgotten: list[bytes] = []
@@ -121,6 +128,7 @@ class OrderDesk:
         self._awaited_until = 0.0
         self._keeping = asyncio.Lock()
         self._pace = TokenBucket(REPEATS_PER_S, REPEATS_AT_ONCE, now())
+        self._rate = PeerRate(PER_PEER_S, PER_PEER_AT_ONCE, ALL_S, ALL_AT_ONCE, now())
 
     async def start(self) -> None:
         """Take up the orders that were known, and listen."""
@@ -176,6 +184,18 @@ class OrderDesk:
             if is_placed_here and not item.is_placed_here:
                 item.is_placed_here = True
                 self._changed.append(order)
+        return order
+
+    async def asked(self, peer: str, document: bytes) -> PinOrder:
+        """Take in what a node sent on a stream, and keep it.
+
+        Raises:
+            Unavailable: `too_many_requests`, with `retry_after_s`; `records_failed`.
+            PeerFault, CallerFault: as `take`.
+        """
+        self._rate.take(peer, self._now())
+        order = self.take(document)
+        await self.keep_changes()
         return order
 
     async def place(self, document: bytes) -> PinOrder:
@@ -325,7 +345,8 @@ class OrderDesk:
 
     def holders(self, order: PinOrder) -> set[bytes]:
         """Who has a copy that counts: whole, of this manifest, kept for this order, and not failed by us."""
-        return {claim.node for claim in self.claims(order.track_root) if _is_copy(claim, order)}
+        counts = self._chunk_counts(order.track_root, order.manifest_hash)
+        return {claim.node for claim in self.claims(order.track_root) if _is_copy(claim, order, counts)}
 
     def claims(self, track_root: bytes) -> list[Announcement]:
         """Who claims chunks of a track and has not failed our audits."""
@@ -342,5 +363,6 @@ def _kept_answers(records: Records) -> list[tuple[PinAnswer, float]]:
     return found
 
 
-def _is_copy(claim: Announcement, order: PinOrder) -> bool:
-    return claim.is_whole and claim.manifest_hash == order.manifest_hash and order.order_id in claim.pinned_for
+def _is_copy(claim: Announcement, order: PinOrder, counts: Mapping[int, int] | None) -> bool:
+    is_for_it = claim.manifest_hash == order.manifest_hash and order.order_id in claim.pinned_for
+    return is_for_it and claim.is_copy(counts)

@@ -5,6 +5,7 @@ hold what is the same sum on every node (`digm.placement`), so orders need no br
 """
 
 import asyncio
+import contextlib
 import math
 import random
 import time
@@ -123,7 +124,11 @@ class Pinner:
         self._network, self._identity, self._store, self._herald = network, identity, store, herald
         self._is_jailed = is_jailed
         self._settings, self._health, self._now = settings or PinSettings(), health, now
-        self.desk = OrderDesk(network, herald, records, self._settings.repeat_s, health, now)
+        self._chunk_counts: dict[bytes, dict[int, int]] = {}  # by manifest hash, of the tracks that we keep
+        self.desk = OrderDesk(
+            network, herald, records, self._settings.repeat_s, health, now,
+            lambda _root, manifest: self._chunk_counts.get(manifest),
+        )  # fmt: skip
         self.desk.book.claimed = self._claimed
         self._me = identity.node_key
         self._pinned: dict[bytes, _Pinned] = {}
@@ -174,6 +179,7 @@ class Pinner:
             if name in mine or pinned.task is not None:
                 await self._let_go(pinned)
             self._pinned.pop(ended.order.order_id, None)
+            self._chunk_counts.pop(ended.order.manifest_hash, None)
             self.desk.forget(ended)
         if self._now() < self._listening_until:
             return
@@ -195,10 +201,9 @@ class Pinner:
             self._pinned[item.order.order_id] = known
         return known
 
-    async def _on_request(self, _peer: str, request: bytes) -> bytes:
-        """An order on the stream; the answer is signed. Raises PeerFault, CallerFault: not a valid order."""
-        order = self.desk.take(request)
-        await self.desk.keep_changes()
+    async def _on_request(self, peer: str, request: bytes) -> bytes:
+        """An order on the stream; the answer is signed. Raises as `OrderDesk.asked`."""
+        order = await self.desk.asked(peer, request)
         known = self.desk.orders.get(order.order_id)
         if known is None or order.is_cancelling:
             return self._answer(order, AnswerState.DECLINED, Decline.NOT_NEEDED)
@@ -217,6 +222,8 @@ class Pinner:
 
     async def _look(self, item: _Pinned, is_mine: bool, present: _Present) -> None:
         order, now_s = item.order, self._now()
+        if is_mine and order.manifest_hash not in self._chunk_counts:
+            await self._learn_counts(order)
         holders, out = self.desk.holders(order), item.promises.out(now_s)
         promised = self.desk.promised(item.item, holders)
         if is_mine:
@@ -229,6 +236,12 @@ class Pinner:
                 reason = await self._why_not(order)
                 await (self._accept(item) if reason is None else self._decline(item, reason))
         await self._repeat(item, holders, present)
+
+    async def _learn_counts(self, order: PinOrder) -> None:
+        with contextlib.suppress(Unavailable):  # it is just being let go
+            held = await asyncio.to_thread(self._store.availability, to_hex(order.track_root))
+            counts = {rendition: field.count for rendition, field in held.items()}
+            self._chunk_counts[order.manifest_hash] = counts
 
     async def _keep_holding(self, item: _Pinned, holders: set[bytes]) -> None:
         """Fetch again what was lost here; let go if enough others hold it for certain."""
@@ -274,6 +287,7 @@ class Pinner:
         try:
             async with self._turns:
                 await fetcher.hold_manifest()
+                await self._learn_counts(order)
                 root, name = to_hex(order.track_root), to_hex(order.order_id)
                 await asyncio.to_thread(self._store.pin, root, name, order.expires_at)
                 await fetcher.hold_chunks()

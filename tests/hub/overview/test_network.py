@@ -110,6 +110,13 @@ def test_only_the_publishing_artist_can_order_copies(heard: Heard) -> None:
         assert track.desired is None
 
 
+def test_a_whole_copy_has_as_many_chunks_as_the_manifest_that_is_here(heard: Heard) -> None:
+    heard.say("ann", pinned_for=(ORDER.order_id,))
+    for counts, missing in (({0: 4}, 2), ({0: 5}, 3), ({0: 4, 1: 1}, 3), (None, 2)):
+        (track,) = heard.look(published=OURS, orders=[ORDER], chunk_counts=lambda *_, c=counts: c).tracks
+        assert track.missing == missing
+
+
 def test_what_is_published_here_comes_first_and_has_its_title(heard: Heard) -> None:
     heard.say("ann", OTHER)
     heard.say("ann", ROOT)

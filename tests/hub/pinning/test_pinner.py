@@ -2,8 +2,20 @@
 
 import pytest
 
-from digm.errors import DigmError
-from digm.pinning import MAX_DURATION_S, AnswerState, Decline, PinOrder, parse_pin_answer, sign_pin_order
+from digm.announcements import Announcement, encode_announcement
+from digm.bitfield import Bitfield
+from digm.errors import DigmError, Unavailable
+from digm.pinning import (
+    MAX_DURATION_S,
+    AnswerState,
+    Decline,
+    PinOrder,
+    parse_pin_answer,
+    parse_pin_order,
+    sign_pin_order,
+)
+from digm.signed_document import MAX_SEQUENCE
+from hub.pinning.order_desk import PER_PEER_AT_ONCE, PER_PEER_S
 from hub.pinning.pinner import PROTOCOL, PinSettings
 from hub.signatures import verify
 from tests.digm.signers import Signer
@@ -68,6 +80,50 @@ async def test_a_node_says_held_only_when_every_chunk_is_on_its_disk(swarm, tmp_
     third = parse_pin_answer(await node.network.served[PROTOCOL]("them", order), swarm.now, verify)
     assert third.state is AnswerState.HELD
     assert node.holds(track)
+
+
+@pytest.mark.parametrize(
+    ("lie", "is_believed"),
+    [
+        (lambda counts: counts, True),
+        (lambda counts: counts | {0: 1}, False),
+        (lambda counts: counts | {0: counts[0] + 1}, False),
+        (lambda counts: counts | {7: 1}, False),
+        (lambda counts: {7: counts[0]}, False),
+    ],
+)
+async def test_who_claims_all_of_another_number_of_chunks_than_the_manifest_has_holds_no_copy(
+    swarm, tmp_path, lie, is_believed
+):
+    track, document = await started(swarm, tmp_path / "artist", nodes=1, replicas=2)
+    order = parse_pin_order(document, swarm.now, verify)
+    node, liar = named(swarm, "node 0"), await swarm.add("liar", is_taking=False)
+    await swarm.run(60)
+    now = int(swarm.now)
+    counts = {rendition: held.count for rendition, held in node.store.availability(track.root).items()}
+    claim = Announcement(
+        node=liar.key, instance=bytes(16), track_root=order.track_root, manifest_hash=order.manifest_hash,
+        held={rendition: Bitfield(count, range(count)) for rendition, count in lie(counts).items()},
+        operator="liar", network="AS1", sequence=MAX_SEQUENCE, issued_at=now, valid_until=now + 3600,
+        pinned_for=(order.order_id,),
+    )  # fmt: skip
+    await liar.network.publish(encode_announcement(claim, Signer("liar").sign))
+    swarm.deliver()
+    (progress,) = node.pinner.progress()
+    assert progress.holders == ({node.key, liar.key} if is_believed else {node.key})
+
+
+async def test_who_sends_orders_without_end_is_told_to_wait_and_nobody_else_is(swarm, tmp_path):
+    _, order = await started(swarm, tmp_path / "artist", nodes=1, replicas=1)
+    ask = named(swarm, "node 0").network.served[PROTOCOL]
+    for _ in range(int(PER_PEER_AT_ONCE)):
+        await ask("a flood", order)
+    with pytest.raises(Unavailable) as caught:
+        await ask("a flood", order)
+    assert (caught.value.code, caught.value.data["retry_after_s"]) == ("too_many_requests", 1)
+    await ask("somebody else", order)
+    swarm.now += 1 / PER_PEER_S
+    await ask("a flood", order)
 
 
 async def test_the_cover_is_kept_with_the_copy(swarm, tmp_path):
