@@ -267,8 +267,8 @@ def _for_orders(facts: Facts, policy: Policy) -> Iterable[Deed]:
             and _may_be_released(offer, facts.clock, account, policy)
         ):
             yield Deed(Kind.RELEASE, order_id)
-        elif order_id not in facts.own.ready:  # such as a disk that was lost: what was promised is owed
-            yield Deed(Kind.FETCH, order_id)
+        elif offer is not None and order_id not in facts.own.ready:
+            yield Deed(Kind.FETCH, order_id)  # such as a disk that was lost: what was promised is owed
     for offer in wanted(facts, policy):
         if offer.order_id not in facts.own.ready:
             yield Deed(Kind.FETCH, offer.order_id)

@@ -6,6 +6,7 @@ from digm.errors import Unavailable
 from digm.ids import to_hex
 from digm.keeping import Deed, Kind
 from hub.chain.model import Receipt
+from hub.chain.rules import STAKE_TERMS
 from hub.chain.state import FoundTrack
 from hub.keeping.acquiring import Acquirer
 from hub.keeping.contract_view import SETTLED_AT_ONCE, ContractView
@@ -88,7 +89,9 @@ class Deeds:
             some = earned[at : at + SETTLED_AT_ONCE]
             await view.tell(self._again("settle"), "settle_many", some, view.address)
         receipt = None
-        if await view.ask("credits", para, view.address):
-            receipt = await view.tell(self._again(f"withdraw {para}"), "withdraw", para)
+        # With the bounties for slashing: these are in what the slashed nodes had staked.
+        for token in (para, *(view.deployed.addresses[part] for part in STAKE_TERMS)):
+            if await view.ask("credits", token, view.address):
+                receipt = await view.tell(self._again(f"withdraw {token}"), "withdraw", token)
         view.forget_owed()
         return receipt

@@ -53,6 +53,10 @@ def test_bytes_are_fetched_and_only_then_the_place_is_taken() -> None:
     ]  # what is owed is got again
 
 
+def test_a_place_of_an_order_that_nobody_has_told_of_yet_is_left_as_it_is() -> None:
+    assert deeds(account=replace(STAKED, pins=(7,), last_round=3)) == []
+
+
 def test_an_order_is_left_that_pays_too_little_ends_too_soon_is_full_withdrawn_or_not_our_turn() -> None:
     for left in (
         offer(price=UNIT - 1), offer(ends_at=NOW + 59), offer(ends_at=NOW), offer(taken=2),
