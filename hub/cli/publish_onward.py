@@ -169,7 +169,7 @@ _WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "on_chain": _on_chain,
     "ordered": _ordered,
     "told": _told,
-    "not_told": lambda facts: f"not told: {facts['why']} Nodes learn of the order from the chain alone.",
+    "not_told": lambda facts: f"not told: {facts['why']} Nodes know the order from the chain.",
     "accepted": lambda facts: f"accepted: {facts['accepted']} of {facts['replicas']}",
     "advertised": lambda facts: f"advertised: by {facts['nodes']} nodes",
 }

@@ -111,6 +111,7 @@ async def it_plays_and_shows_its_nodes_and_chain(data: Path, taken: str) -> None
             await elder_node_holds_the_demo(running, session)
         settings = await the_demo_is_on_the_devnet(running, data)
         await a_file_goes_all_the_way(running, data)
+        await the_hub_sees_the_orders_kept(running)
         children = running.children()
         assert set(children) == {*PROCESSES, "node", "chain"}
         os.kill(children["chain"], signal.SIGKILL)
@@ -171,6 +172,19 @@ async def a_file_goes_all_the_way(running: Up, data: Path) -> None:
     wanted = ["published", "stored", "on_chain", "ordered", "told", "accepted", "advertised"]
     assert sorted(set(steps), key=steps.index) == wanted
     assert json.loads(said.splitlines()[3])["replicas"] == 1
+
+
+async def the_hub_sees_the_orders_kept(running: Up) -> None:
+    """On the devnet, and by the node that `digm up` has staked for."""
+    async with asyncio.timeout(READY_WITHIN_S):
+        async with aiohttp.ClientSession(f"http://localhost:{running.port}") as session:
+            while True:
+                async with session.get("/api/chain") as answer:
+                    chain = await answer.json()
+                kept = [(order["held"], order["wanted"]) for order in chain["orders"]]
+                if kept == [(1, 1)] * 3 and [node["name"] for node in chain["nodes"]] == ["Allegro"]:
+                    break
+                await asyncio.sleep(0.1)
 
 
 async def orders(settings: Settings) -> int:
