@@ -47,6 +47,7 @@ NOT_AGAIN_S, NOT_AGAIN_LONGEST_S = 1.0, 30.0  # a holder of tracks who has no gr
 class Asking(Protocol):
     """What is needed of the backbone."""
 
+    def peers(self) -> Sequence[Found]: ...
     async def find_providers(
         self, key: bytes, most: int = ..., on_found: Callable[[Found], object] = ...
     ) -> Sequence[Found]: ...
@@ -107,7 +108,8 @@ class VaultsElsewhere:
 
     def look_up(self, artist_key: str) -> None:
         """Look for an artist's vault soon, if that was not done lately: somebody may ask for a grant."""
-        self._look_up_soon(artist_key, EXPECTED_AGAIN_S)
+        if self._network.peers():  # a hub that has just started would find nothing, and rest for that
+            self._look_up_soon(artist_key, EXPECTED_AGAIN_S)
 
     def _look_up_soon(self, artist_key: str, unknown_again_s: float) -> None:
         artist = self._artists.get(artist_key) or _Artist()
