@@ -137,7 +137,7 @@ def test_devnet_hub_and_nodes_are_killed_and_nothing_acknowledged_is_lost_and_no
     track = bytes(village.ask("registry", "track_id", artist, bytes.fromhex(root)))
     order = village.order(track, COPIES)
     known[village.block] = village.block_hash(village.block)
-    with town.killing(dice, "devnet", "hub", dice.choice(alive)):
+    with town.killing(dice, "devnet", dice.choice(alive)):
         town.step_until(lambda: village.ask("pinning", "order", order)["taken"] == COPIES)
     holders = town.holders(order)
     known[village.block] = village.block_hash(village.block)
