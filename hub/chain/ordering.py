@@ -10,8 +10,8 @@ from digm.chain_pins import ChainPins, PinOrderOnChain
 from digm.errors import CallerFault
 from hub.chain.amounts import say_amount
 from hub.chain.client import ChainClient
-from hub.chain.deployment import FILE_NAME, Deployment, contract, load_deployment
-from hub.chain.opening import folder_of, open_reader
+from hub.chain.deployment import Deployment, contract, deployment_of
+from hub.chain.opening import open_reader
 from hub.chain.picture import Picture
 from hub.chain.state import ChainState
 from hub.chain.words import lie
@@ -155,7 +155,7 @@ async def state_now(settings: Settings) -> ChainState:
     Raises:
         as `open_reader`, `EventReader.catch_up`.
     """
-    deployed = load_deployment(folder_of(settings) / FILE_NAME)
+    deployed = deployment_of(settings)
     async with open_reader(settings) as reader:
         await reader.catch_up_patiently()
         picture = Picture(deployed)

@@ -200,7 +200,9 @@ def test_nobody_who_takes_a_place_in_time_is_told_and_the_order_stands(
     chain: tuple[DevnetProcess, Path], song: Path, tmp_path: Path
 ) -> None:
     artist = Artist(tmp_path, *chain)
-    with artist.start("--pin", "1", "--within", "1", str(song)) as process:
+    (tmp_path / "chain" / DEPLOYMENT_FILE).unlink()
+    contracts = {"DIGM_CHAIN_DEPLOYMENT": str(chain[1])}  # as somebody handed them on
+    with artist.start("--pin", "1", "--within", "1", str(song), **contracts) as process:
         said, why = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 1 and "the orders stand" in why
     assert "  accepted: 0 of 1\n" in said and "PARA in escrow" in said
