@@ -172,7 +172,19 @@ async def test_only_the_operator_sees_it(told: Told) -> None:
             assert answer.status == 401
 
 
-def test_a_server_that_is_away_is_said_and_what_was_known_stays() -> None:
+async def test_when_the_chain_is_gone_the_page_says_so_and_shows_what_was_known(told: Told) -> None:
+    async with hub(told) as server:
+        told.played.process.kill()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while "Not up to date: no server answers." not in (page := (await get(server, "/operator"))[1]):
+                    await asyncio.sleep(0.1)
+        finally:
+            told.played.process.start()
+    assert "Adagio lost 20 % of its stake" in page and "Night train" in page
+
+
+def test_a_server_that_is_away_is_said_in_words() -> None:
     view = ChainView(chain_id=1, servers=("rpc.example",), head=7, trouble="chain_unreachable")
     assert drawn_chain(view)["trouble"] == "no server answers"
     assert chain_summary(view) == "0 orders, 0 nodes with a stake."
