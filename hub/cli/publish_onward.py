@@ -171,5 +171,5 @@ _WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "told": _told,
     "not_told": lambda facts: f"not told: {facts['why']} Nodes know the order from the chain.",
     "accepted": lambda facts: f"accepted: {facts['accepted']} of {facts['replicas']}",
-    "advertised": lambda facts: f"advertised: by {facts['nodes']} nodes",
+    "advertised": lambda facts: f"advertised: by {facts['nodes']} node{'s' * (facts['nodes'] != 1)}",
 }
