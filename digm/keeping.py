@@ -99,14 +99,9 @@ class Account:
     owed: int = 0
 
     @property
-    def may_leave(self) -> bool:
-        """Whether the contract lets it leave places now; out of jail, too."""
+    def may_change(self) -> bool:
+        """Whether the contract lets its list of places change now; in jail it can only leave them."""
         return not (self.is_slashable or self.has_open_challenge)
-
-    @property
-    def may_take(self) -> bool:
-        """Whether it lets it take places."""
-        return self.may_leave and not self.jailed_until
 
     def has_room_for(self, more_bytes: int) -> bool:
         """Whether its stake is enough to promise so much more."""
@@ -262,7 +257,7 @@ def _for_orders(facts: Facts, policy: Policy) -> Iterable[Deed]:
         offer = facts.offers.get(order_id)
         if (
             offer is not None
-            and account.may_leave
+            and account.may_change
             and not is_late
             and _may_be_released(offer, facts.clock, account, policy)
         ):
@@ -272,7 +267,7 @@ def _for_orders(facts: Facts, policy: Policy) -> Iterable[Deed]:
     for offer in wanted(facts, policy):
         if offer.order_id not in facts.own.ready:
             yield Deed(Kind.FETCH, offer.order_id)
-        elif account.may_take and not is_late:
+        elif account.may_change and not is_late:
             yield Deed(Kind.ACCEPT, offer.order_id, node=_place_of(offer))
 
 

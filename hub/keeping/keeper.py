@@ -96,7 +96,7 @@ class Keeper:
         self.done = dict.fromkeys((kind.name.lower() for kind in Kind), 0)
         self._busy: dict[Deed, asyncio.Task[None]] = {}
         self._told: dict[Deed, str] = {}
-        self._ended = 0
+        self._ended, self._has_told_of_the_key = 0, False
         self._refused: set[int] = set()
         self._pauses = Pauses[Deed](FIRST_PAUSE_S, LONGEST_PAUSE_S, time.monotonic)
         self._haste = Pauses[Deed](FIRST_PAUSE_S, LONGEST_HASTE_S, time.monotonic)
@@ -172,6 +172,7 @@ class Keeper:
         state = self._chain.state
         clock, member = await view.look(head, time_s)
         self._tell_of_jail(member)
+        self._tell_of_the_key(state, member)
         self.clock, self.member = clock, member
         rules = view.rules
         tracks = {one.said.track: one for one in (*state.withdrawn, *state.tracks)}
@@ -286,6 +287,17 @@ class Keeper:
                 "node_jailed",
                 until_s=until,
                 advice="its stake was cut for missed rounds; digm chain unjail is the way back",
+            )
+
+    def _tell_of_the_key(self, state: ChainState, member: "Member") -> None:
+        known = state.pins.nodes.get(member.account.address)
+        is_another = known is not None and known.node_key != self._neighbours.me.node
+        if is_another and not self._has_told_of_the_key:
+            self._has_told_of_the_key = True
+            log.warning(
+                "stake_names_another_node",
+                advice="others do not know that this account is this node's: stake from this folder, after "
+                "the node was started in it once",
             )
 
     def _is_well(self) -> None:

@@ -53,6 +53,14 @@ def test_bytes_are_fetched_and_only_then_the_place_is_taken() -> None:
     ]  # what is owed is got again
 
 
+def test_who_sits_in_jail_has_to_be_slashed_or_has_no_stake_takes_no_place() -> None:
+    for account in (
+        replace(STAKED, jailed_until=NOW), replace(STAKED, is_slashable=True), Account(ME),
+        replace(STAKED, has_open_challenge=True),
+    ):  # fmt: skip
+        assert deeds(account=account, offers=(offer(),), own=own(1)) == [], account
+
+
 def test_a_place_of_an_order_that_nobody_has_told_of_yet_is_left_as_it_is() -> None:
     assert deeds(account=replace(STAKED, pins=(7,), last_round=3)) == []
 
