@@ -45,12 +45,13 @@ class _Wish:
     """A manifest that is to be fetched.
 
     Attributes:
+        claims: on one root; any one's will do.
         ready_at: not before.
         is_urgent: somebody waits for it.
         tried: set after the next attempt.
     """
 
-    found: FoundTrack
+    claims: tuple[FoundTrack, ...]
     tries: int = 0
     ready_at: float = 0.0
     is_busy: bool = False
@@ -143,36 +144,34 @@ class ChainCatalogue:
 
     def _wish(self, root: str) -> None:
         """Have the manifest fetched that is wanted for a root now, if one is."""
-        known = self._wishes.get(root)
-        found = self._wanted(root, known.tries if known is not None else 0)
-        if found is None:
+        known, claims = self._wishes.get(root), self._wanted(root)
+        if not claims:
             if known is not None:
                 self._wishes.pop(root).tried.set()
         elif known is None:
-            self._wishes[root] = _Wish(found)
+            self._wishes[root] = _Wish(claims)
             self._round.append(root)
-        elif known.found.said != found.said:
-            is_new = known.found.said.manifest_hash != found.said.manifest_hash
-            known.found, known.ready_at = found, 0.0 if is_new and not known.tries else known.ready_at
+        elif set(map(_edition, known.claims)) != set(map(_edition, claims)):
+            if not set(map(_edition, claims)) <= set(map(_edition, known.claims)):
+                known.ready_at = 0.0  # another edition may be given where the one before was not
+            known.claims = claims
 
-    def _wanted(self, root: str, tries: int) -> FoundTrack | None:
-        """Which of the claims on a root to fetch; None: there is nothing to fetch.
+    def _wanted(self, root: str) -> tuple[FoundTrack, ...]:
+        """The claims on a root of which one is to be fetched; empty: there is nothing to fetch.
 
         What is published here goes before all claims but its own artist's. Who was listed first stays: a claim
         that comes to light later, with a manifest that nobody gave before, does not take a track's place.
         """
-        claims = [found for found in self._claims.get(root, ()) if _edition(found) not in self._refused]
+        claims = tuple(found for found in self._claims.get(root, ()) if _edition(found) not in self._refused)
         own, listed = self._own.get(root), self._listed.get(root)
         if own is not None:
-            claims = [found for found in claims if to_hex(found.artist_key or b"") == own.artist_key]
+            claims = tuple(found for found in claims if to_hex(found.artist_key or b"") == own.artist_key)
         if listed is not None:
-            claims = [found for found in claims if to_hex(found.said.track) == listed.name]
+            claims = tuple(found for found in claims if to_hex(found.said.track) == listed.name)
         shown = listed.entry if listed is not None else own
         if shown is not None and shown.manifest_hash in {to_hex(one.said.manifest_hash) for one in claims}:
-            return None
-        if not claims:
-            return None
-        return claims[tries % len(claims)]
+            return ()
+        return claims
 
     def _note_expected(self) -> None:
         self._listed.expected = frozenset(
@@ -226,15 +225,11 @@ class ChainCatalogue:
                 yield root, wish, looks_up
 
     async def _attempt(self, root: str, wish: _Wish, looks_up: bool) -> None:
-        found = wish.found
         try:
-            document = await self._manifests.fetch(found, looks_up)
-            published_at = self._follower.state.time_of(found.said.block)
-            await self._list(await off_loop(checked, document, found, published_at))
-        except PeerFault as fault:
-            log.warning("track_not_listed", track_root=short(root), code=fault.code)
-            if len(self._refused) < MOST_REFUSED:
-                self._refused.add(_edition(found))
+            document, claims = await self._manifests.fetch(wish.claims, looks_up)
+            for found in claims:  # several may name the same bytes; they are one artist's
+                if await self._try(document, found):
+                    break
         except DigmError as fault:
             log.debug("manifest_not_given", track_root=short(root), code=fault.code)
         finally:
@@ -246,6 +241,18 @@ class ChainCatalogue:
             self._wish(root)
             tried.set()
             self._stir.set()
+
+    async def _try(self, document: bytes, found: FoundTrack) -> bool:
+        """List it, if it is right. Otherwise it is never fetched again."""
+        try:
+            track = await off_loop(checked, document, found, self._follower.state.time_of(found.said.block))
+        except PeerFault as fault:
+            log.warning("track_not_listed", track_root=short(to_hex(found.said.track_root)), code=fault.code)
+            if len(self._refused) < MOST_REFUSED:
+                self._refused.add(_edition(found))
+            return False
+        await self._list(track)
+        return True
 
     async def _list(self, track: ListedTrack) -> None:
         root = track.entry.track_root

@@ -1,6 +1,7 @@
 """A manifest from a stranger, compared with what the chain says of its track: what a page may show of it."""
 
 import hashlib
+from collections.abc import Iterable
 
 from digm.errors import PeerFault
 from digm.ids import to_hex
@@ -18,16 +19,17 @@ def most_bytes(found: FoundTrack) -> int:
     return min(MAX_MANIFEST_BYTES, _FIXED_BYTES + _BYTES_PER_CHUNK * found.said.chunk_count)
 
 
-def is_edition(document: bytes, found: FoundTrack) -> bool:
-    """Whether these are the bytes that the chain names."""
-    return hashlib.sha256(document).digest() == found.said.manifest_hash
+def editions_of(document: bytes, claims: Iterable[FoundTrack]) -> tuple[FoundTrack, ...]:
+    """The claims whose manifest the chain says these bytes are, in their order."""
+    name = hashlib.sha256(document).digest()
+    return tuple(found for found in claims if found.said.manifest_hash == name)
 
 
 def checked(document: bytes, found: FoundTrack, published_at: float) -> ListedTrack:
     """What there is to list. Blocks: a manifest may be large.
 
     Args:
-        document: the bytes that the chain names (`is_edition`).
+        document: the bytes that the chain names (`editions_of`).
     Raises:
         PeerFault: `manifest_not_as_on_chain`, `manifest_forged`; as `parse_manifest`.
     """

@@ -5,6 +5,7 @@ What a node gives may be an older edition, or anything: only the bytes with the 
 
 import contextlib
 import time
+from collections.abc import Sequence
 
 import structlog
 
@@ -15,7 +16,7 @@ from hub.backbone.model import PeerAddress
 from hub.bridge.bridge import Bridge
 from hub.bridge.directory import NodeSource, Provider
 from hub.bridge.health import Bounded
-from hub.bridge.listing import is_edition, most_bytes
+from hub.bridge.listing import editions_of, most_bytes
 from hub.chain.state import FoundTrack
 from hub.services import Services, off_loop
 
@@ -25,6 +26,7 @@ ANSWER_WITHIN_S = 8.0
 MOST_NODES = 4096
 # A node that gave other bytes so often in a row is left alone for a while: it has old editions, or none at all.
 USELESS_AFTER, LEFT_ALONE_S = 8, 300.0
+Given = tuple[bytes, tuple[FoundTrack, ...]]
 
 
 class Manifests:
@@ -38,24 +40,26 @@ class Manifests:
         """Whether somebody is known who says that it holds the track."""
         return bool(self._sources(root))
 
-    async def fetch(self, found: FoundTrack, looks_up: bool) -> bytes:
-        """The bytes that the chain names.
+    async def fetch(self, claims: Sequence[FoundTrack], looks_up: bool) -> Given:
+        """Bytes that the chain names, and the claims that name them.
 
         Args:
+            claims: all of one root; whichever's manifest is given first is it.
             looks_up: ask the DHT who holds the track, before anybody is asked.
         Raises:
             Unavailable: `no_source`: nobody gives them just now; `backbone_down`.
         """
-        root = to_hex(found.said.track_root)
+        track_root = claims[0].said.track_root
+        root = to_hex(track_root)
         with contextlib.suppress(DigmError):
             here = await off_loop(self._services.store.manifest, root)
-            if is_edition(here, found):
-                return here
+            if found := editions_of(here, claims):
+                return here, found
         if looks_up:
-            await self._look_up(found.said.track_root)
+            await self._look_up(track_root)
         for node in self._sources(root)[:MOST_ASKED]:
-            if (document := await self._ask(node, found)) is not None:
-                return document
+            if (given := await self._ask(node, claims)) is not None:
+                return given
         raise Unavailable("no_source", f"Nobody gives the manifest of {short(root)} that the chain names.")
 
     def _sources(self, root: str) -> list[NodeSource]:
@@ -78,15 +82,15 @@ class Manifests:
         providers = [Provider(peer.peer_id, peer.multiaddrs) for peer in found]
         self._bridge.directory.provided(to_hex(track_root), providers, time.time())
 
-    async def _ask(self, node: NodeSource, found: FoundTrack) -> bytes | None:
+    async def _ask(self, node: NodeSource, claims: Sequence[FoundTrack]) -> Given | None:
         backbone = self._bridge.member.backbone if self._bridge.member is not None else None
         if backbone is None:
             return None
         try:
             await backbone.introduce(PeerAddress(node.peer_id, node.multiaddrs))
             document = await backbone.request(
-                node.peer_id, MANIFEST.name, found.said.track_root,
-                timeout_s=ANSWER_WITHIN_S, most_bytes=most_bytes(found),
+                node.peer_id, MANIFEST.name, claims[0].said.track_root,
+                timeout_s=ANSWER_WITHIN_S, most_bytes=max(map(most_bytes, claims)),
             )  # fmt: skip
         except (Unavailable, PeerFault, CallerFault) as fault:
             log.debug("manifest_not_given", peer=node.peer_id[-8:], code=fault.code)
@@ -94,9 +98,9 @@ class Manifests:
                 self._bridge.directory.not_reached(node.peer_id, time.time())
             self._count(node.peer_id, is_useful=fault.code == "peer_refused")
             return None
-        is_right = await off_loop(is_edition, document, found)
-        self._count(node.peer_id, is_right)
-        return document if is_right else None
+        found = await off_loop(editions_of, document, claims)
+        self._count(node.peer_id, bool(found))
+        return (document, found) if found else None
 
     def _count(self, peer: str, is_useful: bool) -> None:
         failures = 0 if is_useful else self._useless.get(peer, (0, 0.0))[0] + 1

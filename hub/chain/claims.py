@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 
 from digm.ids import to_hex
 from hub.chain.state import FoundTrack
 
 MOST_LISTED = 20_000
-MOST_CLAIMS = 8  # of one root, the earliest
+MOST_CLAIMS = 64  # of one root, the earliest
 
 Claims = Mapping[str, tuple[FoundTrack, ...]]
 """By root in hex: tracks whose account is an artist's by the artist's own signature, the earliest first."""
@@ -23,18 +24,18 @@ def claims_of(tracks: Iterable[FoundTrack], most: int = MOST_LISTED) -> Claims:
         tracks: in the order in which they were published.
     """
     seen = Counter[bytes]()
-    ranked: list[tuple[int, FoundTrack]] = []
-    for found in tracks:
+    ranked: list[tuple[int, int, FoundTrack]] = []
+    for place, found in enumerate(tracks):
         if found.artist_key is not None:
-            ranked.append((seen[found.artist_key], found))
+            ranked.append((seen[found.artist_key], place, found))
             seen[found.artist_key] += 1
-    ranked.sort(key=lambda item: item[0])
-    by_root: dict[str, list[FoundTrack]] = {}
-    for _, found in ranked:
+    ranked.sort(key=itemgetter(0, 1))
+    by_root: dict[str, list[tuple[int, FoundTrack]]] = {}
+    for _, place, found in ranked:
         root = to_hex(found.said.track_root)
         if root in by_root or len(by_root) < most:
-            by_root.setdefault(root, []).append(found)
+            by_root.setdefault(root, []).append((place, found))
     return {
-        root: tuple(sorted(found, key=lambda one: one.said.block)[:MOST_CLAIMS])
-        for root, found in by_root.items()
+        root: tuple(found for _, found in sorted(placed, key=itemgetter(0))[:MOST_CLAIMS])
+        for root, placed in by_root.items()
     }

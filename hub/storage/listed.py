@@ -123,7 +123,8 @@ class Listed:
         """
         listed = self._by_root.get(root)
         if own is None:
-            if listed is None and root in self._withdrawn_roots:
+            # A claim that stands may be the artist's, whoever took back another on the same root.
+            if listed is None and root in self._withdrawn_roots and root not in self.expected:
                 raise _gone(root)
             return listed.entry if listed is not None else None
         if (root, own.artist_key) in self._withdrawn:

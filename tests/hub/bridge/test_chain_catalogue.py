@@ -47,6 +47,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hub.bridge.member.HOLDINGS_KNOWN_FOR_S", 0.05)
     monkeypatch.setattr("hub.bridge.chain_catalogue.AGAIN_FIRST_S", 0.1)
     monkeypatch.setattr(herald, "NEWCOMERS_EVERY_S", 0.0)
+    monkeypatch.setattr("tests.hub.backbone.nodes.PATIENCE_S", 60.0)
 
 
 @contextlib.asynccontextmanager
@@ -183,8 +184,8 @@ async def test_nobody_lists_anothers_music_as_his_own_or_puts_words_into_another
         await thief.bind()
         await claim(thief, unpublished, real[unpublished.root])  # another's track under an own name
         await claim(stranger, track, real[track.root])  # under an account that has no key at all
+        await claim(thief, track, real[track.root])  # seen on its way, and claimed before
         await artist.publish(track.root)
-        await claim(thief, track, real[track.root])
         document = encode_manifest(
             replace(forged.manifest, artist_key=track.manifest.artist_key), lambda _: bytes(64)
         )
@@ -199,9 +200,10 @@ async def test_nobody_lists_anothers_music_as_his_own_or_puts_words_into_another
             async with new_hub(tmp_path / "new", origin, chain) as hub:
                 node = await member_of(hub)
                 await node.connect((await member_of(other)).multiaddrs[0])
-                await until(lambda: len(refusals(logs)) >= 3)
+                await until(lambda: len(refusals(logs)) >= 4)
                 await until(listing(hub, "Mine"))
                 assert refusals(logs) == {
+                    track.root[:8]: "manifest_forged",
                     unpublished.root[:8]: "manifest_forged",
                     forged.root[:8]: "manifest_forged",
                     garbage.root[:8]: "manifest_unsigned",
@@ -229,8 +231,8 @@ def test_everybodys_first_track_comes_before_anybodys_second() -> None:
     assert [one.artist_key[:1] for (one,) in claims.values() if one.artist_key] == [b"s", b"o"] * 3 + [b"s"] * 2
     assert claims_of([FoundTrack(spam[0].said, None)]) == {}
     # Of those who claim one root, the first.
-    (both,) = claims_of([found(1, b"b" * 32, block=5), found(1, b"a" * 32, block=4)]).values()
-    assert [one.artist_key for one in both] == [b"a" * 32, b"b" * 32]
+    both = [found(2, b"a" * 32), found(1, b"a" * 32), found(1, b"b" * 32)]
+    assert [one.artist_key for one in claims_of(both)[f"{1:064x}"]] == [b"a" * 32, b"b" * 32]
 
 
 async def test_ten_thousand_tracks_that_nobody_gives_keep_nobodys_track_from_being_listed(

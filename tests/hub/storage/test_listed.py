@@ -66,6 +66,8 @@ def test_a_withdrawn_track_is_gone_but_not_for_an_artist_who_did_not_withdraw_it
         assert fault.value.code == "track_withdrawn"
     assert shown(found, own) == [] == found.merged_release([own])
     assert found.shown("f" * 64, None) is None
+    found.expected = frozenset({own.track_root})  # somebody else's claim stands
+    assert found.shown(own.track_root, None) is None
 
 
 def test_a_restart_shows_what_was_listed_and_a_damaged_file_shows_nothing(tmp_path: Path) -> None:
