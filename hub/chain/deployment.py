@@ -117,7 +117,11 @@ async def check_deployment(client: ChainClient, deployment: Deployment) -> None:
         CallerFault: `wrong_chain`, `not_deployed`. As `Rpc.ask`.
     """
     if await client.genesis() != deployment.genesis or await client.rpc.chain_id() != deployment.chain_id:
-        raise CallerFault("wrong_chain", "The contracts that are known here are on another chain.")
+        raise CallerFault(
+            "wrong_chain",
+            "The contracts that are known here are on another chain than DIGM_CHAIN_RPC's: "
+            f"if that was begun anew, move {FOLDER}/{FILE_NAME} out of the data folder.",
+        )
     for part, address in deployment.addresses.items():
         if not await client.has_code(address):
             raise CallerFault("not_deployed", f"There is no contract at {address}, where {part} should be.")
