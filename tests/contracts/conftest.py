@@ -1,6 +1,5 @@
 """One house for each machine and module; what a test does in it is undone behind it."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -38,16 +37,8 @@ def undone(house: House) -> Iterator[House]:
         house.machine.revert(snapshot)
 
 
-@pytest.fixture
-def house(request: pytest.FixtureRequest) -> Iterator[House]:
-    """On py-evm; on anvil with DIGM_TEST_CHAIN=anvil."""
-    machine = "anvil" if os.environ.get("DIGM_TEST_CHAIN") == "anvil" else "py_evm"
-    with undone(request.getfixturevalue(f"{machine}_house")) as fresh:
-        yield fresh
-
-
 @pytest.fixture(params=["py-evm", "anvil"])
-def any_house(request: pytest.FixtureRequest) -> Iterator[House]:
+def house(request: pytest.FixtureRequest) -> Iterator[House]:
     """The same on both machines."""
     with undone(request.getfixturevalue(request.param.replace("-", "_") + "_house")) as fresh:
         yield fresh

@@ -352,7 +352,10 @@ class Contract:
         abi = compiled["abi"]
         inputs = next((entry["inputs"] for entry in abi if entry["type"] == "constructor"), [])
         code = bytes.fromhex(compiled["bytecode"][2:])
-        outcome = machine.send(sender, b"", code + eth_abi.encode([_type(one) for one in inputs], arguments))
+        message = code + eth_abi.encode([_type(one) for one in inputs], arguments)
+        if isinstance(machine, Anvil):
+            machine.call(sender, b"", message)  # as in `transact`
+        outcome = machine.send(sender, b"", message)
         return cls(machine, abi, outcome.made)
 
     def message(self, name: str, *arguments: Any) -> bytes:

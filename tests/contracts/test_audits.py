@@ -9,13 +9,8 @@ STAKE = 2 * ELDER_MINIMUM
 
 
 @pytest.fixture
-def two(any_house):
-    """A track ordered twice, held by two nodes. On both machines."""
-    return held_by_two(any_house)
-
-
-@pytest.fixture
 def one(house):
+    """A track ordered twice, held by two nodes."""
     return held_by_two(house)
 
 
@@ -76,22 +71,22 @@ def test_a_seed_that_comes_late_is_refused_so_that_half_of_the_time_is_left_to_a
     one.rounds(1, one.nodes[:2])
 
 
-def test_who_proves_its_256_bytes_has_passed(two):
-    node = two.nodes[0]
-    number = two.open_round()
-    asked = two.pinning.ask("challenge", node)
+def test_who_proves_its_256_bytes_has_passed(one):
+    node = one.nodes[0]
+    number = one.open_round()
+    asked = one.pinning.ask("challenge", node)
     assert asked["round"] == number
-    assert asked["track"] == two.track
-    assert two.pinning.ask("node", node)["has_open_challenge"]
-    (event,) = two.prove(node)
+    assert asked["track"] == one.track
+    assert one.pinning.ask("node", node)["has_open_challenge"]
+    (event,) = one.prove(node)
     assert event.fields == {
         "node": node,
         "round": number,
-        "order_id": two.order_id,
+        "order_id": one.order_id,
         "missed_before": 0,
         "points": 0,
     }
-    facts = two.pinning.ask("node", node)
+    facts = one.pinning.ask("node", node)
     assert (facts["missed"], facts["last_round"], facts["has_open_challenge"]) == (0, number, False)
 
 
@@ -201,23 +196,23 @@ def test_a_node_that_takes_its_first_pin_late_in_an_epoch_is_asked_from_the_next
     assert one.pinning.ask("node", late)["missed"] == 1
 
 
-def test_three_audits_missed_in_a_row_cost_a_part_of_the_stake_and_jail(two, refused):
-    good, bad = two.nodes[:2]
-    two.rounds(MISSES_IN_A_ROW - 1, [good])
+def test_three_audits_missed_in_a_row_cost_a_part_of_the_stake_and_jail(one, refused):
+    good, bad = one.nodes[:2]
+    one.rounds(MISSES_IN_A_ROW - 1, [good])
     with refused("not_slashable"):
-        two.pinning.send(two.stranger, "slash", bad)
-    two.rounds(1, [good])
-    facts = two.pinning.ask("node", bad)
+        one.pinning.send(one.stranger, "slash", bad)
+    one.rounds(1, [good])
+    facts = one.pinning.ask("node", bad)
     assert (facts["missed"], facts["is_slashable"]) == (MISSES_IN_A_ROW, True)
-    (event,) = two.pinning.send(two.stranger, "slash", bad)
+    (event,) = one.pinning.send(one.stranger, "slash", bad)
     cut = STAKE * 2000 // 10_000
     assert (event.fields["cut"], event.fields["bounty"], event.fields["missed"]) == (cut, cut // 10, 3)
-    assert two.pinning.ask("node", bad)["stake"] == STAKE - cut
-    assert two.pinning.ask("credits", two.digm.address, two.stranger) == cut // 10
-    assert two.pinning.ask("slashed", two.digm.address) == cut - cut // 10
-    for nobody in (bad, good, two.stranger):
+    assert one.pinning.ask("node", bad)["stake"] == STAKE - cut
+    assert one.pinning.ask("credits", one.digm.address, one.stranger) == cut // 10
+    assert one.pinning.ask("slashed", one.digm.address) == cut - cut // 10
+    for nobody in (bad, good, one.stranger):
         with refused("not_slashable"):
-            two.pinning.send(two.stranger, "slash", nobody)
+            one.pinning.send(one.stranger, "slash", nobody)
 
 
 def test_two_misses_and_a_pass_are_no_three_in_a_row(one, refused):
@@ -270,29 +265,29 @@ def test_who_can_be_slashed_can_do_nothing_else_before(one, refused):
     assert facts["stake"] + facts["leaving"] == STAKE - STAKE // 5
 
 
-def test_a_jailed_node_is_replaced_keeps_what_it_earned_and_comes_back(two, refused):
-    good, bad, heir = two.nodes[:3]
-    two.join(heir)
-    two.rounds(1, [good, bad])
+def test_a_jailed_node_is_replaced_keeps_what_it_earned_and_comes_back(one, refused):
+    good, bad, heir = one.nodes[:3]
+    one.join(heir)
+    one.rounds(1, [good, bad])
     with refused("not_jailed"):
-        two.accept(heir, two.order_id, instead_of=bad)
-    two.rounds(MISSES_IN_A_ROW, [good])
-    two.pinning.send(two.stranger, "slash", bad)
+        one.accept(heir, one.order_id, instead_of=bad)
+    one.rounds(MISSES_IN_A_ROW, [good])
+    one.pinning.send(one.stranger, "slash", bad)
     with refused("jailed"):
-        two.accept(bad, two.order_id)
+        one.accept(bad, one.order_id)
     with refused("jailed"):
-        two.pinning.send(bad, "give_back", two.order_id)
+        one.pinning.send(bad, "give_back", one.order_id)
     with refused("too_early"):
-        two.pinning.send(bad, "unjail")
-    two.accept(heir, two.order_id, instead_of=bad)
-    assert two.pinning.ask("credits", two.para.address, bad) > 0
-    assert two.pinning.ask("order", two.order_id)["taken"] == 2
-    two.machine.mine(1, 300)
-    two.pinning.send(bad, "unjail")
+        one.pinning.send(bad, "unjail")
+    one.accept(heir, one.order_id, instead_of=bad)
+    assert one.pinning.ask("credits", one.para.address, bad) > 0
+    assert one.pinning.ask("order", one.order_id)["taken"] == 2
+    one.machine.mine(1, 300)
+    one.pinning.send(bad, "unjail")
     with refused("not_jailed"):
-        two.pinning.send(bad, "unjail")
-    two.accept(bad, two.order(two.publish(track_named("two")), 1))
-    two.rounds(1, [good, bad, heir])
+        one.pinning.send(bad, "unjail")
+    one.accept(bad, one.order(one.publish(track_named("two")), 1))
+    one.rounds(1, [good, bad, heir])
 
 
 def test_a_jailed_node_is_not_audited_and_nothing_is_missed_meanwhile(one, refused):

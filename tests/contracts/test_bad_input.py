@@ -101,12 +101,12 @@ def test_zero_and_huge_numbers_in_every_place_are_taken_or_refused_with_a_reason
 # -- somebody saw it in the mempool, and was first
 
 
-def test_a_permit_that_somebody_else_sends_first_has_done_what_its_owner_wanted(any_house, refused):
-    permit = signed(any_house, 77, any_house.machine.now + 100)
-    any_house.para.send(any_house.nodes[0], "permit", *permit)
+def test_a_permit_that_somebody_else_sends_first_has_done_what_its_owner_wanted(house, refused):
+    permit = signed(house, 77, house.machine.now + 100)
+    house.para.send(house.nodes[0], "permit", *permit)
     with refused("permit_forged"):  # its number is used
-        any_house.para.send(any_house.stranger, "permit", *permit)
-    assert any_house.para.ask("allowance", OWNER, any_house.stranger) == 77
+        house.para.send(house.stranger, "permit", *permit)
+    assert house.para.ask("allowance", OWNER, house.stranger) == 77
 
 
 def test_who_slashes_second_gets_nothing_and_the_node_is_cut_once(house, refused):

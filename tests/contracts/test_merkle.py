@@ -31,9 +31,7 @@ def test_the_vectors_proofs_lead_to_the_vectors_roots(merkle):
             assert merkle.ask("track_root", leaf, index, len(leaves), path).hex() == tree["root"]
 
 
-def test_the_vectors_audits_are_what_the_registry_draws_and_their_proofs_lead_to_the_audit_root(
-    merkle, any_house
-):
+def test_the_vectors_audits_are_what_the_registry_draws_and_their_proofs_lead_to_the_audit_root(merkle, house):
     tracks = json.loads(generate.FORMAT_VECTORS.read_text(encoding="utf-8"))["tracks"]
     assert tracks
     for track in tracks:
@@ -42,10 +40,10 @@ def test_the_vectors_audits_are_what_the_registry_draws_and_their_proofs_lead_to
             (len(one.chunk_hashes), one.frames_per_chunk, one.last_chunk_frames) for one in told.renditions
         ]
         terms = (told.track_root, told.audit_root, bytes.fromhex(track["manifest_hash"]), renditions, EMPTY)
-        any_house.registry.send(any_house.artist, "publish", *terms)
-        name = any_house.registry.ask("track_id", any_house.artist, told.track_root)
+        house.registry.send(house.artist, "publish", *terms)
+        name = house.registry.ask("track_id", house.artist, told.track_root)
         for audit in track["audits"]:
-            place = any_house.registry.ask("audit_place", name, int(audit["draw"]))
+            place = house.registry.ask("audit_place", name, int(audit["draw"]))
             expected = {"audit_root": told.audit_root} | {
                 key: audit[key] for key in ("chunk", "chunks", "leaf", "leaves")
             }

@@ -23,8 +23,7 @@ def credit(house, who, token=None):
     return house.pinning.ask("credits", (token or house.para).address, who)
 
 
-def test_an_order_locks_what_it_costs_and_an_audit_fee_on_top(any_house):
-    house = any_house
+def test_an_order_locks_what_it_costs_and_an_audit_fee_on_top(house):
     track = house.publish(track_named("one"))
     before = house.para.ask("balanceOf", house.artist)
     cost, fee = house.pinning.ask("quote", track, 3, 500, PRICE)

@@ -19,8 +19,8 @@ def publish(house, artist, track, **changed):
     return house.registry.send(artist, "publish", *fields.values())
 
 
-def test_a_track_is_published_with_its_roots_its_chunks_and_its_bytes(any_house):
-    house, track = any_house, track_named("one")
+def test_a_track_is_published_with_its_roots_its_chunks_and_its_bytes(house):
+    track = track_named("one")
     (event,) = publish(house, house.artist, track)
     name = house.registry.ask("track_id", house.artist, track.root)
     assert event.name == "TrackPublished"

@@ -31,8 +31,7 @@ def credit(house: House, who: bytes) -> int:
     return house.sales.ask("credits", house.para.address, who)
 
 
-def test_a_purchase_waits_for_the_key_and_then_pays_all_who_made_the_track(any_house):
-    house = any_house
+def test_a_purchase_waits_for_the_key_and_then_pays_all_who_made_the_track(house):
     track, (buyer, drummer) = offered(house, price=101), house.nodes[:2]
     house.registry.send(house.artist, "set_split", track, [(house.artist, 7_500), (drummer, 2_500)], True)
     (bought,) = buy(house, buyer, track, 101)
@@ -58,8 +57,7 @@ def test_a_purchase_waits_for_the_key_and_then_pays_all_who_made_the_track(any_h
     assert house.sales.ask("purchase", track, buyer)["is_delivered"]
 
 
-def test_what_is_not_delivered_in_time_is_given_back_and_can_be_bought_again(any_house, refused):
-    house = any_house
+def test_what_is_not_delivered_in_time_is_given_back_and_can_be_bought_again(house, refused):
     track, buyer = offered(house), house.nodes[0]
     before = house.para.ask("balanceOf", buyer)
     buy(house, buyer, track)
@@ -93,8 +91,7 @@ def test_who_got_the_key_gets_no_money_back_and_buys_only_once(house, refused):
         buy(house, buyer, track)
 
 
-def test_the_chains_own_coin_pays_too(any_house, refused):
-    house = any_house
+def test_the_chains_own_coin_pays_too(house, refused):
     track, buyer = offered(house, token=ZERO), house.nodes[0]
     for value in (0, PRICE - 1, PRICE + 1):
         with refused("wrong_value"):

@@ -68,8 +68,8 @@ def test_burning_takes_ones_own_tokens_out_of_the_world(house, refused):
         house.para.send(one, "burn", SUPPLY)
 
 
-def test_a_permit_sets_an_allowance_once(any_house, refused):
-    house, deadline = any_house, any_house.machine.now + 100
+def test_a_permit_sets_an_allowance_once(house, refused):
+    deadline = house.machine.now + 100
     permit = signed(house, 77, deadline)
     house.para.send(house.nodes[0], "permit", *permit)
     assert house.para.ask("allowance", OWNER, house.stranger) == 77
