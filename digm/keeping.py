@@ -16,6 +16,8 @@ MOST_PINS = 4096
 """Of one node; so the contract has it."""
 SEAL_SPACING, SLASH_SPACING = 2, 2
 """Blocks by which each further node waits before it does what one would be enough for."""
+MOST_FETCHES, MOST_AT_ONCE = 3, 8
+"""Tracks that are fetched at once, and other deeds."""
 SOON = 2
 """Blocks that a transaction may take: what is forbidden from then on is not begun any more."""
 
@@ -195,6 +197,7 @@ class Facts:
         guilty: nodes that the contract would slash now, with this node's turn to do it.
         seal_turn: its turn to seal.
         resting: deeds that are being done.
+        given_up: orders whose bytes were wrong, or that nobody gave just now: they take nobody's room.
     """
 
     clock: Clock
@@ -204,6 +207,7 @@ class Facts:
     guilty: Mapping[str, int] = field(default_factory=dict)
     seal_turn: int = 0
     resting: Collection[Deed] = ()
+    given_up: Collection[int] = ()
 
 
 def price_of(rate: int, billed_bytes: int) -> int:
@@ -219,6 +223,17 @@ def turn_of(subject: bytes, me: str, others: Iterable[str]) -> int:
 
     mine = weight(me)
     return sum(weight(one) < mine for one in set(others) if one.lower() != me.lower())
+
+
+def may_begin(deed: Deed, busy: Collection[Deed]) -> bool:
+    """Whether it may begin beside what is being done."""
+    # Two transactions about one order would trip over each other.
+    if any(one.kind is deed.kind and (one == deed or one.order_id == deed.order_id != 0) for one in busy):
+        return False
+    fetches = sum(one.kind is Kind.FETCH for one in busy)
+    if deed.kind is Kind.FETCH:  # who gives bytes slowly holds up neither proofs nor payments
+        return fetches < MOST_FETCHES
+    return deed.kind is Kind.PROVE or len(busy) - fetches < MOST_AT_ONCE
 
 
 def next_deeds(facts: Facts, policy: Policy) -> list[Deed]:
@@ -313,6 +328,8 @@ def wanted(facts: Facts, policy: Policy) -> Sequence[Offer]:
 
 def _is_acceptable(offer: Offer, facts: Facts, policy: Policy) -> bool:
     if not offer.is_open(facts.clock.time_s) or offer.price < policy.least_price:
+        return False
+    if offer.order_id in facts.given_up:
         return False
     if offer.ends_at - facts.clock.time_s < policy.least_left_s:
         return False

@@ -16,7 +16,7 @@ from prometheus_client import Counter
 
 from digm.errors import CallerFault, DigmError, PeerFault, Unavailable
 from digm.ids import to_hex
-from digm.keeping import Clock, Deed, Facts, Kind, Policy, next_deeds
+from digm.keeping import Clock, Deed, Facts, Kind, Policy, may_begin, next_deeds
 from digm.placement import Candidate
 from hub.chain.state import ChainState, FoundTrack
 from hub.keeping.offers import Offers, guilty_of, seal_turn
@@ -35,7 +35,7 @@ LOOKED_AGAIN_S = 2.0
 DEVNET_POLL_S, POLL_S = 0.3, 4.0
 DEVNET_CHAIN_ID = 31_337
 FIRST_PAUSE_S, LONGEST_PAUSE_S, LONGEST_HASTE_S = 1.0, 300.0, 10.0
-AT_ONCE = 8
+FETCHED_WITHIN_S = 3_600.0
 MOST_TOLD = 1_000
 DEEDS = Counter(
     "digm_chain_deeds", "What the node did for the contract, by what came of it.", ["deed", "result"]
@@ -98,6 +98,7 @@ class Keeper:
         self._told: dict[Deed, str] = {}
         self._ended, self._has_told_of_the_key = 0, False
         self._refused: set[int] = set()
+        self._fruitless: set[Deed] = set()
         self._pauses = Pauses[Deed](FIRST_PAUSE_S, LONGEST_PAUSE_S, time.monotonic)
         self._haste = Pauses[Deed](FIRST_PAUSE_S, LONGEST_HASTE_S, time.monotonic)
         self._tracks: Mapping[int, FoundTrack] = {}
@@ -188,21 +189,19 @@ class Keeper:
             release_grace_s=rules["release_grace_s"],
             epoch_blocks=rules["epoch_blocks"],
         )
-        for deed in next_deeds(replace(facts, resting=tuple(self._busy)), policy):
+        for deed in next_deeds(replace(facts, resting=tuple(self._busy), given_up=self._given_up()), policy):
             if self._may_begin(deed):
                 self._begin(deed, deeds, copies, state)
 
     # -- deeds
 
     def _may_begin(self, deed: Deed) -> bool:
-        if deed in self._busy or len(self._busy) >= AT_ONCE + (deed.kind is Kind.PROVE):
-            return False
-        if deed.kind in (Kind.FETCH, Kind.ACCEPT) and deed.order_id in self._refused:
-            return False
-        # Two transactions about one order would trip over each other.
-        if any(one.kind is deed.kind and one.order_id == deed.order_id != 0 for one in self._busy):
-            return False
-        return not self._pause_of(deed).left_s(deed)
+        return may_begin(deed, self._busy) and not self._pause_of(deed).left_s(deed)
+
+    def _given_up(self) -> frozenset[int]:
+        """Orders whose bytes were wrong, or that nobody gave a moment ago."""
+        self._fruitless = {one for one in self._fruitless if self._pauses.left_s(one)}
+        return frozenset(self._refused | {one.order_id for one in self._fruitless})
 
     def _pause_of(self, deed: Deed) -> Pauses[Deed]:
         return self._haste if deed.kind in (Kind.PROVE, Kind.SEAL) else self._pauses
@@ -221,12 +220,18 @@ class Keeper:
         try:
             track, order = self._tracks.get(deed.order_id), state.pins.orders.get(deed.order_id)
             ends_at = order.ends_at if order is not None else 0
-            receipt = await deeds.do(deed, track, copies.name(deed.order_id), ends_at)
+            async with asyncio.timeout(FETCHED_WITHIN_S if deed.kind is Kind.FETCH else None):
+                receipt = await deeds.do(deed, track, copies.name(deed.order_id), ends_at)
+        except TimeoutError:
+            slow = Unavailable("no_source", "Nobody gives the track in time.")
+            self._pause_of(deed).failed(deed)
+            await self._give_up(deed, slow, copies)
+            self._tell_of_failure(deed, slow)
+            return
         except DigmError as fault:
             self._pause_of(deed).failed(deed)
-            if fault.code == "chain_mismatch":
-                self._refused.add(deed.order_id)
-                await self._let_go(deed, copies)
+            if deed.kind is Kind.FETCH:
+                await self._give_up(deed, fault, copies)
             self._tell_of_failure(deed, fault)
             return
         except Exception:
@@ -253,6 +258,15 @@ class Keeper:
         if len(self._told) >= MOST_TOLD:
             self._told.clear()
         self._told[deed] = fault.code
+
+    async def _give_up(self, deed: Deed, fault: DigmError, copies: OwnCopies) -> None:
+        """Nobody shall fill the disk with orders of which he never gives the bytes."""
+        self._fruitless.add(deed)
+        if fault.code == "chain_mismatch":
+            self._refused.add(deed.order_id)
+        is_promised = self.member is not None and deed.order_id in self.member.account.pins
+        if not is_promised:
+            await self._let_go(deed, copies)
 
     async def _let_go(self, deed: Deed, copies: OwnCopies) -> None:
         track = self._tracks.get(deed.order_id)

@@ -6,7 +6,21 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digm.keeping import GIB, Account, Clock, Deed, Facts, Kind, Offer, Own, Policy, next_deeds, turn_of, wanted
+from digm.keeping import (
+    GIB,
+    Account,
+    Clock,
+    Deed,
+    Facts,
+    Kind,
+    Offer,
+    Own,
+    Policy,
+    may_begin,
+    next_deeds,
+    turn_of,
+    wanted,
+)
 
 ME, OTHER = "0x" + "aa" * 20, "0x" + "bb" * 20
 NOW = 1_000_000
@@ -51,6 +65,22 @@ def test_bytes_are_fetched_and_only_then_the_place_is_taken() -> None:
     assert deeds(account=accepted, offers=(offer(taken=1),)) == [
         Deed(Kind.FETCH, 1)
     ]  # what is owed is got again
+
+
+def test_what_nobody_gives_takes_no_room_from_what_somebody_does() -> None:
+    big = GIB * 60
+    both = tuple(offer(number, billed_bytes=big, byte_size=big) for number in (1, 2))
+    assert deeds(offers=both, given_up={1}) == [Deed(Kind.FETCH, 2)]
+
+
+def test_slow_fetches_hold_up_nothing_else_and_a_proof_waits_for_nobody() -> None:
+    fetches = {Deed(Kind.FETCH, number) for number in range(1, 4)}
+    assert not may_begin(Deed(Kind.FETCH, 9), fetches) and may_begin(Deed(Kind.ACCEPT, 9), fetches)
+    busy = fetches | {Deed(Kind.ACCEPT, number) for number in range(11, 19)}
+    assert not may_begin(Deed(Kind.ACCEPT, 9), busy) and may_begin(Deed(Kind.PROVE, round=4), busy)
+    assert not may_begin(Deed(Kind.ACCEPT, 11, node=OTHER), {Deed(Kind.ACCEPT, 11)})
+    assert may_begin(Deed(Kind.PROVE, round=4), {Deed(Kind.PROVE, round=3)})
+    assert not may_begin(Deed(Kind.PROVE, round=4), {Deed(Kind.PROVE, round=4)})
 
 
 def test_who_sits_in_jail_has_to_be_slashed_or_has_no_stake_takes_no_place() -> None:

@@ -101,7 +101,7 @@ def test_proofs_that_the_chain_takes_back_are_given_again(scene: Scene) -> None:
     number = village.open_round(*both)
     village.take_back("RoundOpened")
     assert all(village.node(one)["last_round"] < number for one in both)
-    village.mine_until(lambda: all(village.node(one)["last_round"] == number for one in both), 10)
+    wait(lambda: all(village.node(one)["last_round"] == number for one in both))
     village.end_epoch()
 
 
