@@ -33,6 +33,9 @@ const hashOf = (...parts) => {
   return hash.digest('hex').slice(0, 16);
 };
 
+// What only hubs and nodes do: a page would download it for nothing.
+const NOT_FOR_PAGES = /^digm\/(chain_(pins|scan|story|tracks)|keeping)\.py$/;
+
 /**
  * The Python sources that go to the browser.
  * @returns {Promise<{name: string, source: string}[]>} names are paths such as `digm/merkle.py`, sorted.
@@ -45,7 +48,8 @@ async function pythonSources() {
       if (!entry.isFile() || !entry.name.endsWith('.py')) continue;
       const path = join(entry.parentPath ?? entry.path, entry.name);
       if (path.startsWith(BUILDERS)) continue;
-      found.push({ name: relative(ROOT, path), source: await readFile(path, 'utf8') });
+      const name = relative(ROOT, path);
+      if (!NOT_FOR_PAGES.test(name)) found.push({ name, source: await readFile(path, 'utf8') });
     }
   }
   return found.sort((a, b) => (a.name < b.name ? -1 : 1));
