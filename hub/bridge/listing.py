@@ -11,7 +11,8 @@ from hub.signatures import verify
 from hub.storage.catalogue import TrackEntry
 from hub.storage.listed import ListedTrack, release_of
 
-_FIXED_BYTES, _BYTES_PER_CHUNK = 64 * 1024, 2 * 1024
+# Eight init segments, texts and peaks; a hash and 64 places to begin for each chunk (`digm.manifest`).
+_FIXED_BYTES, _BYTES_PER_CHUNK = 256 * 1024, 2 * 1024
 
 
 def most_bytes(found: FoundTrack) -> int:

@@ -256,3 +256,24 @@ async def test_ten_thousand_tracks_that_nobody_gives_keep_nobodys_track_from_bei
             hub.app[CHAIN]._take(state)
             await until(listing(hub, "Heard"))
             assert len(hub.app[SERVICES].listed.expected) == 10_000
+
+
+async def test_no_more_is_read_of_a_manifest_than_its_chunks_can_make_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.bridge.listing._FIXED_BYTES", 100)
+    monkeypatch.setattr("hub.bridge.listing._BYTES_PER_CHUNK", 10)
+    track = publish_track(tmp_path / "artist", "Long words", seed=51)
+    document = ChunkStore(tmp_path / "artist").manifest(track.root)
+    name = hashlib.sha256(document).digest()
+    said = replace(found(1, b"k" * 32).said, track_root=track.manifest.track_root, manifest_hash=name)
+    state = ChainState(is_current=True, tracks=(FoundTrack(said, track.manifest.artist_key),))
+    async with origin_of(tmp_path / "artist") as origin:
+        bootstrap = ((await member_of(origin)).multiaddrs[0],)
+        options = {"backbone_listen": HERE, "backbone_bootstrap": bootstrap}
+        with capture_logs() as logs:
+            async with hub_over(tmp_path / "new", gateway_port=4712, **options) as hub:
+                await member_of(hub)
+                hub.app[CHAIN]._take(state)
+                await until(lambda: "frame_too_large" in [line.get("code") for line in logs])
+                assert await titles(hub) == []
