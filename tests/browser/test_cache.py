@@ -110,6 +110,8 @@ async def hear_all_of_it(page: PlayerPage, duration_s: float) -> None:
 
 
 async def until_kept(page: PlayerPage, chunks: int) -> None:
+    # Who opens a database that is not there yet makes one, and the player finds it without its stores.
+    await until_true(page.page, "indexedDB.databases().then((all) => all.some(({name}) => name === 'digm'))")
     async with asyncio.timeout(PATIENCE_S):
         while await assert_consistent(page.page) < chunks:
             await asyncio.sleep(POLL_S)
