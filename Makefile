@@ -1,5 +1,5 @@
 # make run    starts everything with embedded defaults and ends with a URL where music plays (PORT=, DATA=)
-# make test   runs every test, Chromium included; ARGS=-n2: two workers, see tests/conftest.py
+# make test   runs every test, Chromium included, with two workers (tests/conftest.py; ARGS=-n0: one after the other)
 # make lint   formatter, linter, types, import contract
 # Each sets up what it needs: Debian packages where it may, .venv, npm packages, the built player.
 
@@ -18,7 +18,7 @@ run: .venv/.installed $(PLAYER)
 
 test: .venv/.installed node_modules/.installed-for-tests $(PLAYER)
 	@.ci/system-packages chromium curl ffmpeg ip nft nginx sox tc turnserver
-	@$(PYTHON) -m pytest $(ARGS)
+	@$(PYTHON) -m pytest -n2 $(ARGS)
 
 lint: .venv/.installed
 	@.venv/bin/ruff format --check .

@@ -1,11 +1,9 @@
-"""For all tests: which of them two workers run beside each other (`-n2`), and that what py-libp2p leaves
-behind is the fault of no test, and gone when the next one begins."""
+"""For all tests: which of them two workers run beside each other (`-n2`, as `make test` does), and that what
+py-libp2p leaves behind is the fault of no test, and gone when the next one begins."""
 
 import gc
-import os
 import warnings
-from collections.abc import Generator, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,18 +16,17 @@ LEFT = (
     "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning",
 )
 
-# They drive Chromium and listen: one worker runs them one after the other, before anything else.
+# They drive Chromium and listen, or measure: one worker runs them one after the other, and the other waits.
 SOUND = ("tests/browser/", "tests/net/")
+SOUND_GROUP = "sound"
+LEFT_BEHIND = 2
 STRANGER = "tests/stranger/"  # its npm packages are fetched once
-# What runs beside the sound takes what it leaves of the processors, so that it does not stop for it.
-NICENESS = 5
-USUAL_NICENESS = os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def _group(test: str) -> str:
     """Its tests are run by one worker, in their order: the sound, the strangers, or a file."""
     if test.startswith(SOUND):
-        return "sound"
+        return SOUND_GROUP
     return STRANGER if test.startswith(STRANGER) else test.partition("::")[0]
 
 
@@ -41,18 +38,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
         def _split_scope(self, nodeid: str) -> str:
             return _group(nodeid)
 
-    config.option.loadscopereorder = False  # the sound lasts longest: it is first
+        def _assign_work_unit(self, node: Any) -> None:
+            """Nothing begins beside the sound. A worker begins its last test only when it has got more."""
+            sound = next((work[SOUND_GROUP] for work in self.assigned_work.values() if SOUND_GROUP in work), {})
+            if self._pending_of({SOUND_GROUP: sound}) <= LEFT_BEHIND:
+                super()._assign_work_unit(node)
+
+        def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
+            super().mark_test_complete(node, item_index, duration)
+            for other in self.nodes:  # such as those who waited for the sound to be over
+                if self._pending_of(self.assigned_work[other]) <= 1:
+                    self._reschedule(other)
+
+    config.option.loadscopereorder = False  # the sound is first
     return Groups(config, log)
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """What a test starts is as nice as the test."""
-    if hasattr(item.config, "workerinput"):  # another worker runs beside this one
-        niceness = USUAL_NICENESS + (0 if _group(item.nodeid) == "sound" else NICENESS)
-        with suppress(PermissionError):  # only root goes back, and after other tests there is no sound
-            os.setpriority(os.PRIO_PROCESS, 0, niceness)
-    return (yield)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
