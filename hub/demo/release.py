@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from hub.demo.gymnopedie import gymnopedie_1
+from hub.demo.minuet import minuet_in_g
 from hub.demo.prelude import prelude_in_c
 from hub.demo.score import Piece
 from hub.demo.synth import SAMPLE_RATE, render
 
-ALBUM = "First Listen"
+ALBUM, ALBUM_FOR_SALE = "First Listen", "First Sale"
 LICENCE = "CC0-1.0"
 COVER_SIZE = 1000
 COVER_SUPERSAMPLING = 2
@@ -24,20 +25,22 @@ INK, ACCENT = (232, 222, 204), (240, 150, 96)
 FRONT_COVER = 3  # ID3v2 APIC picture type, used by FLAC too
 
 
-def write_release(folder: Path) -> list[Path]:
+def write_release(folder: Path, *, is_for_sale: bool = False) -> list[Path]:
     """Render the demo music.
 
     Args:
         folder: made if it is missing.
+        is_for_sale: the piece that a fresh start asks money for, instead of the free ones.
     Returns:
         the FLAC files, in order.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pieces = (prelude_in_c(), gymnopedie_1())
-    return [_write_piece(folder, number, piece) for number, piece in enumerate(pieces, start=1)]
+    pieces = (minuet_in_g(),) if is_for_sale else (prelude_in_c(), gymnopedie_1())
+    album = ALBUM_FOR_SALE if is_for_sale else ALBUM
+    return [_write_piece(folder, album, number, piece) for number, piece in enumerate(pieces, start=1)]
 
 
-def _write_piece(folder: Path, number: int, piece: Piece) -> Path:
+def _write_piece(folder: Path, album: str, number: int, piece: Piece) -> Path:
     path = folder / f"{number:02} {piece.title.replace('/', '-')}.flac"
     path.write_bytes(_encode_flac(render(piece)))
     tags: Any = FLAC(path)  # type: ignore[no-untyped-call]
@@ -45,7 +48,7 @@ def _write_piece(folder: Path, number: int, piece: Piece) -> Path:
         {
             "title": piece.title,
             "artist": piece.artist,
-            "album": ALBUM,
+            "album": album,
             "tracknumber": str(number),
             "date": str(piece.year),
             "genre": "Classical",

@@ -10,6 +10,7 @@ from mutagen.flac import FLAC
 from PIL import Image
 
 from hub.demo.gymnopedie import gymnopedie_1
+from hub.demo.minuet import minuet_in_g
 from hub.demo.prelude import prelude_in_c
 from hub.demo.release import draw_cover, write_release
 from hub.demo.score import Piece, pitch
@@ -71,6 +72,20 @@ def test_the_gymnopedie_is_whole() -> None:
     assert sounding(piece, 3 * 21 + 1) == set(names("A1 A3 C4 E4 B4"))
 
 
+def test_the_minuet_is_whole() -> None:
+    piece = minuet_in_g()
+    assert max(note.start // 3 for note in piece.notes) == 63  # 32 bars, each half twice
+    for hand in (0.6, 0.42):
+        for force in (hand, hand * 0.88):
+            beats = [note for note in piece.notes if note.force == force]
+            assert len({note.start // 3 for note in beats}) == 32
+            assert all(note.start % 3 + note.length <= 3 for note in beats), "a bar was counted wrong"
+    melody = [note for note in piece.notes if note.force == 0.6]
+    assert [note.pitch for note in melody[:8]] == names("D5 G4 A4 B4 C5 D5 G4 G4")
+    assert [note.pitch for note in melody[-3:]] == names("B3 D4 G4")
+    assert sum(note.length for note in melody[:-2]) == 96  # no beat without the tune
+
+
 @pytest.fixture(scope="module")
 def bach() -> np.ndarray:
     return render(prelude_in_c())
@@ -120,6 +135,13 @@ def test_the_release_has_tags_and_covers(tmp_path: Path) -> None:
         assert tag.info.length > 120
         assert (tag.info.sample_rate, tag.info.channels, tag.info.bits_per_sample) == (44_100, 2, 16)
         assert Image.open(io.BytesIO(tag.pictures[0].data)).size == (1000, 1000)
+
+
+def test_the_piece_for_sale_is_a_release_of_its_own(tmp_path: Path) -> None:
+    (path,) = write_release(tmp_path, is_for_sale=True)
+    tag = FLAC(path)
+    assert (tag["artist"], tag["album"]) == (["Christian Petzold"], ["First Sale"])
+    assert 80 < tag.info.length < 110
 
 
 def test_covers_differ() -> None:
