@@ -34,7 +34,7 @@ const hashOf = (...parts) => {
 };
 
 // What only hubs and nodes do: a page would download it for nothing.
-const NOT_FOR_PAGES = /^digm\/(chain_(pins|scan|story|tracks)|keeping)\.py$/;
+const NOT_FOR_PAGES = /^digm\/(chain_(pins|sales|scan|story|tracks)|keeping|sign_in)\.py$/;
 
 /**
  * The Python sources that go to the browser.
