@@ -5,6 +5,7 @@
 //   digm-<hash>.zip   the standard library modules in use, digm and web, compiled (the fallback)
 //   digm-<hash>.bin   the interpreter's memory after all of that was imported (the fast path)
 //   digm-player-<hash>.js  the player's modules in one file
+//   noble/            two libraries for accounts on the chain, as they come from npm
 //   assets.js[on]     where they are
 // each with a .br and a .gz beside it. Nothing is done when no input has changed.
 
@@ -15,6 +16,7 @@ import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { compressBeside } from './compress.mjs';
+import { LIBRARIES, placeLibraries } from './libraries.mjs';
 import { playerBundle } from './player.mjs';
 import { bundle, snapshot } from './python.mjs';
 
@@ -108,6 +110,7 @@ async function place(path, data) {
 
 async function build() {
   const started = performance.now();
+  await placeLibraries(join(ROOT, 'node_modules'), DIST);
   const sources = await pythonSources();
   const inputs = await inputsHash(sources);
   const last = await lastBuild();
@@ -141,7 +144,7 @@ async function build() {
   await writePlayer(urls, { inputs, sizes, files });
   // The last build's files stay until the next one: pages that were opened before this one still ask for them.
   const now = await lastBuild();
-  await removeStale(new Set([...now.files, ...last.files, 'assets.js', 'assets.json']));
+  await removeStale(new Set([...now.files, ...last.files, 'assets.js', 'assets.json', ...LIBRARIES]));
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   console.log(`static/dist built in ${seconds} s: ${modules.length} modules, ` +
     `bundle ${zip.length} bytes, snapshot ${memory.length} bytes`);
