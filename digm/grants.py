@@ -75,7 +75,11 @@ class Grant:
 
 
 def preview_chunks(rendition: Rendition, preview_s: int) -> range:
-    """The chunks whose keys a preview holds: those that start inside it, at most 8 s beyond its end."""
+    """The chunks whose keys a preview holds: those that start inside it.
+
+    Publishing ends a chunk with the access unit in which the preview ends (digm.packing), so these keys open
+    nothing behind it; of a track that was published before it did, at most 8 s.
+    """
     return range(sum(rendition.chunk_start_s(chunk) < preview_s for chunk in range(rendition.chunk_count)))
 
 

@@ -114,7 +114,8 @@ class _OpenChunk:
 
 
 class _Packer:
-    def __init__(self, config: AudioConfig, frames: int) -> None:
+    def __init__(self, config: AudioConfig, frames: int, preview_end: int | None = None) -> None:
+        self.preview_end = preview_end
         self.container = _container(config)
         self.capacity = frames * FRAME_PLAINTEXT_BYTES
         self.max_fragment = MAX_FRAGMENT_SECONDS * config.timescale
@@ -168,8 +169,15 @@ class _Packer:
     def _has_room_for(self, sample: Sample) -> bool:
         if self.open.fragments and self.open.duration + sample.duration > self.max_chunk:
             return False
+        if self._is_behind_preview():
+            return False
         used = self.open.used + self._cost(sample, self._opens_fragment(sample))
         return self.container.fits_exactly(used, self.capacity)
+
+    def _is_behind_preview(self) -> bool:
+        """Whether the open chunk is the preview's last and has all of it."""
+        end = self.preview_end
+        return end is not None and self.open.start < end <= self.open.start + self.open.duration
 
     def _opens_fragment(self, sample: Sample) -> bool:
         fragments = self.open.fragments
@@ -180,18 +188,27 @@ class _Packer:
         return overhead + self.container.sample_overhead + len(sample.payload)
 
 
-def pack(config: AudioConfig, samples: Iterable[Sample], frames: int) -> Iterator[PackedChunk]:
+def preview_end_units(config: AudioConfig, preview_s: int) -> int:
+    """Where a preview ends in a rendition, in units of its timescale from its first access unit."""
+    return config.delay + preview_s * config.timescale
+
+
+def pack(
+    config: AudioConfig, samples: Iterable[Sample], frames: int, *, preview_s: int | None = None
+) -> Iterator[PackedChunk]:
     """Cut a rendition into the plaintext of its chunks.
 
     Args:
         samples: all access units in order, the encoder's delay included.
         frames: frames per chunk, from `frames_per_chunk`.
+        preview_s: a chunk ends with the access unit in which this second ends, however much of it stays empty:
+            the keys of a preview open nothing behind it.
     Yields:
         chunks of `frames` x 65,520 bytes; the last is as many whole frames as it needs.
     Raises:
         CallerFault: `sample_too_large`.
     """
-    packer = _Packer(config, frames)
+    packer = _Packer(config, frames, None if preview_s is None else preview_end_units(config, preview_s))
     for sample in samples:
         if finished := packer.add(sample):
             yield finished

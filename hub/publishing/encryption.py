@@ -52,6 +52,7 @@ class TrackEncryption:
         track_key: fresh, 32 bytes.
         folder: for the encrypted chunks; in the file system of the chunk store.
         pool: of threads.
+        preview_s: what anybody may hear; the keys of its chunks open nothing behind it.
     Attributes:
         files: hash in hex -> staged file, fsynced.
         audit_roots: of all chunks so far, in the order of the track root.
@@ -60,6 +61,7 @@ class TrackEncryption:
     track_key: bytes
     folder: Path
     pool: Executor
+    preview_s: int | None = None
     files: dict[str, Path] = field(default_factory=dict)
     audit_roots: list[bytes] = field(default_factory=list)
 
@@ -74,7 +76,7 @@ class TrackEncryption:
         """
         duration_s = source.duration / source.config.timescale
         frames = frames_per_chunk(source.total_bytes, duration_s, source.largest_sample_bytes)
-        packed = pack(source.config, source.samples(), frames)
+        packed = pack(source.config, source.samples(), frames, preview_s=self.preview_s)
         hashes, fragments, last_frames = [], [], 0
         for chunk, encrypted in self._encrypted(number, packed):
             self.files[encrypted.hash.hex()] = encrypted.path

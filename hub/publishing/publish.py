@@ -8,7 +8,6 @@ next sweep takes it back. One bad file in a folder keeps the whole folder from b
 What is published already stays as it is; if it was damaged since, the same file puts it back (`repair`).
 """
 
-import hashlib
 import os
 import secrets
 import shutil
@@ -20,10 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, NamedTuple, Self
 
-from digm.errors import CallerFault, DigmError
+from digm.errors import CallerFault, DigmError, Unavailable
 from digm.ids import to_hex
 from digm.keys import KEY_BYTES
-from digm.manifest import Cover, Manifest
+from digm.manifest import Manifest
 from digm.merkle import audit_root
 from hub.config import Settings
 from hub.media import IngestedTrack, ingest
@@ -36,6 +35,7 @@ from hub.publishing.release import (
     in_order,
     name_release,
     release_entry,
+    stage_cover,
     track_entry,
     write_manifest,
 )
@@ -55,7 +55,6 @@ from hub.storage.chunk_store import ChunkStore
 from hub.storage.durable import disk_faults_named, write_new
 from hub.storage.verification import verify_track
 
-_COVER_TYPE = "image/jpeg"
 _THREADS = max(2, min(8, os.cpu_count() or 2))
 
 
@@ -189,7 +188,11 @@ class Publisher:
         fresh: dict[str, TrackEntry] = {}
         if missing:
             with Staging(self._settings.data, self._store, self._catalogue) as staging:
-                tracks = [self._prepare(path, prints[path], source.cover, staging) for path in missing.values()]
+                preview_s = self._options.preview_seconds
+                tracks = [
+                    self._prepare(path, prints[path], source.cover, staging, preview_s)
+                    for path in missing.values()
+                ]
                 known = [self._published(printed.sha256) for printed in prints.values()]
                 fresh = self._commit(source, in_order(tracks), [entry for entry in known if entry], staging)
         return [self._result(path, prints[path].sha256, fresh, repaired) for path in prints]
@@ -203,15 +206,27 @@ class Publisher:
         secret = self._vault.secret(entry.track_root)
         if secret is None or verify_track(self._store, entry).is_whole:
             return False
+        try:
+            self._make_again(path, printed, entry, cover, secret.track_key, entry.preview_s)
+        except Unavailable as fault:
+            if entry.preview_s is None or fault.code != "track_damaged":
+                raise
+            # What was published before chunks ended with the preview is cut as it was then.
+            self._make_again(path, printed, entry, cover, secret.track_key, None)
+        self._report(ProgressEvent(path, "storing", 1.0))
+        return True
+
+    def _make_again(
+        self, path: Path, printed: Fingerprint, entry: TrackEntry, cover: Path | None,
+        track_key: bytes, preview_s: int | None,
+    ) -> None:  # fmt: skip
         with Staging(self._settings.data, self._store, self._catalogue) as staging:
-            track = self._prepare(path, printed, cover, staging, secret.track_key)
+            track = self._prepare(path, printed, cover, staging, preview_s, track_key)
             _, document = write_manifest(
                 track, NO_RELEASE, options_of(entry), self._vault.artist_key, self._vault.sign
             )
             with staging.committing():
                 put_back(self._store, entry, path, document, track.files)
-        self._report(ProgressEvent(path, "storing", 1.0))
-        return True
 
     def _result(
         self, path: Path, sha256: str, fresh: dict[str, TrackEntry], repaired: set[str]
@@ -275,11 +290,13 @@ class Publisher:
         printed: Fingerprint,
         cover: Path | None,
         staging: Staging,
+        preview_s: int | None,
         known_key: bytes | None = None,
     ) -> PreparedTrack:
         """Ingest and encrypt one file; its plaintext is gone when this returns.
 
         Args:
+            preview_s: where a chunk has to end; None: anywhere.
             known_key: of a track that is published already; None: it is a new track, with a key of its own.
         """
         with disk_faults_named(self._settings.data):
@@ -294,23 +311,24 @@ class Publisher:
                 for sentence in ingested.notes:
                     self._report(Note(path, sentence))
                 track_key = known_key or secrets.token_bytes(KEY_BYTES)
-                return self._encrypt(path, printed, ingested, chunks, track_key)
+                return self._encrypt(path, printed, ingested, chunks, track_key, preview_s)
             finally:
                 shutil.rmtree(workdir, ignore_errors=True)
 
     def _encrypt(
-        self, path: Path, printed: Fingerprint, ingested: IngestedTrack, chunks: Path, track_key: bytes
-    ) -> PreparedTrack:
+        self, path: Path, printed: Fingerprint, ingested: IngestedTrack, chunks: Path,
+        track_key: bytes, preview_s: int | None,
+    ) -> PreparedTrack:  # fmt: skip
         progress, count = self._progress(path, "encrypting"), len(ingested.renditions)
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="encrypt") as pool:
-            encryption = TrackEncryption(track_key, chunks, pool)
+            encryption = TrackEncryption(track_key, chunks, pool, preview_s)
             renditions = tuple(
                 encryption.add(number, rendition, partial(_part_done, progress, number, count))
                 for number, rendition in enumerate(ingested.renditions)
             )
         progress(1.0)
         files = dict(encryption.files)
-        cover = _stage_cover(ingested.cover, chunks, files)
+        cover = stage_cover(ingested.cover, chunks, files)
         root = audit_root(encryption.audit_roots)
         return PreparedTrack(path, printed, ingested, cover, track_key, renditions, root, files)
 
@@ -382,15 +400,3 @@ class Publisher:
 
 def _part_done(progress: Callable[[float], None], part: int, parts: int, done: float) -> None:
     progress((part + done) / parts)
-
-
-def _stage_cover(picture: Path | None, chunks: Path, files: dict[str, Path]) -> Cover | None:
-    if picture is None:
-        return None
-    data = picture.read_bytes()
-    cover = Cover(hashlib.sha256(data).digest(), _COVER_TYPE, len(data))
-    staged = chunks / to_hex(cover.hash)
-    if not staged.exists():
-        write_new(staged, data)
-    files[to_hex(cover.hash)] = staged
-    return cover

@@ -1,5 +1,6 @@
 """What a release and its tracks are called, and their manifests: from tags, options and names of files."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from hub.media.faults import clean_text
 from hub.publishing.model import PublishOptions
 from hub.publishing.sources import Fingerprint, ReleaseSource
 from hub.storage.catalogue import ReleaseEntry, TrackEntry
+from hub.storage.durable import write_new
 
 _T = TypeVar("_T")
 _MAX_NAME = 200
+_COVER_TYPE = "image/jpeg"
 _NO_NUMBER = 1 << 30
 
 
@@ -173,3 +176,16 @@ def _most_common(values: Iterable[str | None]) -> str | None:
 def _shared(values: Iterable[_T | None]) -> _T | None:
     different = set(values)
     return different.pop() if len(different) == 1 else None
+
+
+def stage_cover(picture: Path | None, chunks: Path, files: dict[str, Path]) -> Cover | None:
+    """Put a track's picture among its staged files, once however many tracks have it."""
+    if picture is None:
+        return None
+    data = picture.read_bytes()
+    cover = Cover(hashlib.sha256(data).digest(), _COVER_TYPE, len(data))
+    staged = chunks / to_hex(cover.hash)
+    if not staged.exists():
+        write_new(staged, data)
+    files[to_hex(cover.hash)] = staged
+    return cover

@@ -89,6 +89,23 @@ def test_a_remainder_too_small_for_a_free_box_moves_the_last_sample_on(short_by)
     assert second.start == 1_000
 
 
+@settings(max_examples=60)
+@given(samples_lists, st.integers(1, 20), st.sampled_from([(FLAC, 2), (MP3, 2)]))
+def test_a_chunk_ends_with_the_access_unit_in_which_the_preview_ends(samples, preview_s, kind):
+    config, frames = kind
+    chunks = list(pack(config, samples, frames, preview_s=preview_s))
+    end = config.delay + preview_s * config.timescale
+    starts = [0, *itertools.accumulate(sample.duration for sample in samples)]
+    behind = [start for start in starts[:-1] if start >= end]
+    if behind:
+        assert behind[0] in [chunk.start for chunk in chunks]
+    uncut = list(pack(config, samples, frames))
+    assert len(chunks) <= len(uncut) + 1
+    assert chunks[0] == uncut[0] or chunks[1].start >= end
+    for chunk in chunks[:-1]:
+        assert len(chunk.plaintext) == frames * FRAME_PLAINTEXT_BYTES
+
+
 def test_mp3_chunks_start_at_a_frame_and_are_filled_with_an_empty_id3_tag():
     samples = [Sample(b"\xff\xfb" + bytes([i % 200]) * 415, 1_152) for i in range(400)]
     chunks = list(pack(MP3, samples, 1))

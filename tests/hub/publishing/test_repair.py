@@ -6,7 +6,9 @@ import pytest
 
 from digm.errors import Unavailable
 from digm.manifest import parse_manifest
+from digm.packing import pack
 from hub.media import Tags
+from hub.publishing import encryption
 from hub.publishing.model import PublishOptions
 from hub.publishing.publish import publish
 
@@ -64,6 +66,19 @@ def test_a_track_of_a_folder_is_repaired_beside_new_ones(data, stand_in, record,
     tracks = publish([music / "album"], data.settings, PublishOptions(artist="Somebody", preview_seconds=9))
     assert [track.status for track in tracks] == ["repaired", "published"]
     assert tracks[0].artist == "Bach"
+    data.assert_consistent()
+
+
+def test_a_track_whose_chunks_did_not_end_with_its_preview_yet_is_made_whole_as_it_was(
+    data, stand_in, record, monkeypatch
+):
+    path = record("one.flac")
+    with monkeypatch.context() as earlier:
+        earlier.setattr(encryption, "pack", lambda *args, preview_s: pack(*args))
+        [track] = publish([path], data.settings, PublishOptions(preview_seconds=10))
+    chunks_of(data, track)[-1].unlink()
+    [again] = publish([path], data.settings)
+    assert (again.status, again.track_root) == ("repaired", track.track_root)
     data.assert_consistent()
 
 
