@@ -6,17 +6,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mutagen import MutagenError
-
-from digm.errors import PeerFault
+from digm.containers import open_container
 from digm.grants import Grant
 from digm.ids import to_hex
 from digm.manifest import Manifest, Rendition
 from digm.media import Sample
-from hub.fetching.containers import open_container
-from hub.fetching.tagging import write_tags
+from digm.tags import tags_of
+from digm.unpacking import access_units
 from hub.fetching.unlocking import open_chunk
-from hub.fetching.unpacking import access_units
 from hub.storage.chunk_store import ChunkStore
 from hub.storage.durable import disk_faults_named, sync_folder
 
@@ -55,12 +52,12 @@ def write_file(assembly: Assembly, store: ChunkStore, temporary: Path, out: Path
     with disk_faults_named(out.parent):
         try:
             with temporary.open("w+b") as file:
-                container = open_container(file, out, as_written(assembly))
+                tags = tags_of(assembly.manifest, assembly.cover)
+                container = open_container(file, out.name, as_written(assembly), tags)
                 for samples in _sound(assembly, store):
                     container.add(samples)
                 container.close()
-            _tag(assembly, temporary, out)
-            with temporary.open("rb") as file:
+                file.flush()
                 os.fsync(file.fileno())
             size = temporary.stat().st_size
             temporary.replace(out)
@@ -103,12 +100,3 @@ def as_written(assembly: Assembly) -> Rendition:
         private[18:34] = bytes(16)
         config = replace(config, codec_private=bytes(private))
     return replace(rendition, duration=duration, config=replace(config, padding=0))
-
-
-def _tag(assembly: Assembly, temporary: Path, out: Path) -> None:
-    try:
-        write_tags(temporary, out.suffix, assembly.manifest, assembly.cover)
-    except MutagenError as error:
-        raise PeerFault(
-            "media_malformed", f"The sound of this track makes no file that players open: {error!s:.120}."
-        ) from error

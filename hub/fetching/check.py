@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from digm.containers import choose_renditions
 from digm.errors import PeerFault, Unavailable
 from digm.ids import to_hex
 from digm.manifest import manifest_hash
+from digm.plain_text import clean_text
 from hub.fetching.allotment import Wanted, wanted_chunks
-from hub.fetching.containers import choose_renditions
 from hub.fetching.fetch import MOST_SHOWN, FetchJob
 from hub.fetching.grants import join_swarm
 from hub.fetching.ledger import Ledger, Problem
 from hub.fetching.search import Search, searching
 from hub.fetching.sources import NOT_HELD, ChunkSource
-from hub.media.faults import clean_text
 
 ATTEMPTS = 3
 REST_S = 1.0

@@ -20,20 +20,20 @@ from pathlib import Path
 
 import msgspec
 
+from digm.containers import choose_rendition, choose_renditions
 from digm.errors import CallerFault, DigmError, PeerFault, Unavailable
 from digm.grants import Grant
 from digm.ids import to_hex
 from digm.manifest import Manifest, Rendition, manifest_hash
+from digm.plain_text import clean_text
 from hub.fetching.allotment import Wanted, wanted_chunks
 from hub.fetching.assembling import Assembly, write_file
-from hub.fetching.containers import choose_rendition, choose_renditions
 from hub.fetching.downloads import Downloads
 from hub.fetching.grants import join_swarm, obtain_access
 from hub.fetching.ledger import Ledger, Problem, SourceReport
 from hub.fetching.search import Search, searching
 from hub.fetching.sources import GatewaySource, NodeSource
 from hub.fetching.targets import Target
-from hub.media.faults import clean_text
 from hub.storage.chunk_store import ChunkStore
 from hub.storage.durable import disk_faults_named, make_folder
 
@@ -172,7 +172,7 @@ class Fetch:
     async def _fetch_file(self, search: Search, store: ChunkStore, out: Path) -> None:
         manifest, document, grant = await obtain_access(search, self._job.artist, self._job.track_key)
         self._know(manifest, document)
-        rendition = choose_rendition(manifest, out, self._job.rendition)
+        rendition = choose_rendition(manifest, out.name, self._job.rendition)
         chunks = granted_chunks(rendition, grant)
         wanted = wanted_chunks(manifest, [rendition.id])[: len(chunks)]
         self._will_fetch([rendition], wanted, is_preview=len(chunks) < rendition.chunk_count)

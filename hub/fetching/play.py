@@ -6,19 +6,20 @@ import tempfile
 from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 
+from digm.containers import ContainerWriter, FlacWriter, Maker, choose_renditions
 from digm.manifest import Rendition
 from digm.media import Sample
+from digm.ogg import OggOpusWriter
+from digm.plain_text import clean_text
+from digm.tags import NO_TAGS
+from digm.unpacking import access_units
 from hub.fetching.allotment import wanted_chunks
 from hub.fetching.assembling import Assembly, as_written, open_one
-from hub.fetching.containers import ContainerWriter, FlacWriter, Maker, choose_renditions
 from hub.fetching.downloads import Downloads
 from hub.fetching.fetch import MOST_SHOWN, FetchJob, granted_chunks
 from hub.fetching.grants import obtain_access
 from hub.fetching.ledger import Ledger
-from hub.fetching.ogg import OggOpusWriter
 from hub.fetching.search import Search, searching
-from hub.fetching.unpacking import access_units
-from hub.media.faults import clean_text
 from hub.storage.chunk_store import ChunkStore
 
 AHEAD_CHUNKS = 8  # of 3 s or more each: half a minute, as the player in a page keeps
@@ -80,7 +81,7 @@ class StreamWriter:
         self._container: ContainerWriter | None = None
         makers: dict[str, Maker] = {"flac": FlacWriter, "opus": OggOpusWriter}
         if (maker := makers.get(rendition.config.codec)) is not None:
-            self._container = maker(self._buffer, rendition)
+            self._container = maker(self._buffer, rendition, NO_TAGS)
         else:
             self._buffer.write(rendition.init)
 

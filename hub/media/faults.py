@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from digm.errors import CallerFault
+from digm.plain_text import clean_text
 
 SENTENCES: Mapping[str, str] = {
     "no_such_file": "{file} does not exist: check the name.",
@@ -65,14 +66,6 @@ class MediaFault(Exception):
         super().__init__(code)
         self.code = code
         self.facts = facts
-
-
-def clean_text(text: str, limit: int) -> str:
-    """One line without control, format and unassigned characters, trimmed, at most `limit` characters."""
-    # Surrogates are what undecodable bytes of a file name look like; they cannot be written as UTF-8.
-    text = text.encode("utf-8", "replace").decode("utf-8")
-    kept = "".join(char if char.isprintable() else " " for char in text)
-    return " ".join(kept.split())[:limit].strip()
 
 
 def caller_fault(code: str, source: Path, facts: Mapping[str, object] | None = None) -> CallerFault:

@@ -13,11 +13,11 @@ from av.audio.stream import AudioStream
 from av.bitstream import BitStreamFilterContext
 from av.packet import Packet
 
+from digm.mpeg_frames import DECODER_DELAY, EncoderTag, FrameHeader, parse_encoder_tag, parse_header
 from hub.media.decoding import access_unit, damaged_at, decode, decoder
 from hub.media.faults import MediaFault
 from hub.media.gapless import Gaps, mp4_gaps
 from hub.media.model import IngestLimits
-from hub.media.mpeg_frames import DECODER_DELAY, EncoderTag, FrameHeader, parse_encoder_tag, parse_header
 from hub.media.opus_packets import packet_samples
 from hub.media.recognise import adts_frame_bytes
 from hub.media.renditions import OPUS_RATE, AccessUnitWriter

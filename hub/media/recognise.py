@@ -7,8 +7,8 @@ is never given to the demuxers that would open further files.
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
+from digm.mpeg_frames import HEADER_BYTES, parse_header
 from hub.media.faults import MediaFault
-from hub.media.mpeg_frames import HEADER_BYTES, parse_header
 
 _HEAD_BYTES = 64
 _SEARCH_BYTES = 64 << 10

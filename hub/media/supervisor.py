@@ -21,7 +21,8 @@ import msgspec
 
 from digm.errors import CallerFault
 from digm.media import AudioConfig
-from hub.media.faults import NOTES, SENTENCES, caller_fault, clean_text, note_sentence
+from digm.plain_text import clean_text
+from hub.media.faults import NOTES, SENTENCES, caller_fault, note_sentence
 from hub.media.model import INDEX_ENTRY, IngestedRendition, IngestedTrack, IngestLimits, Tags
 from hub.media.report import (
     COVER_NAME,

@@ -18,7 +18,7 @@ from mutagen.oggopus import OggOpus
 from mutagen.oggvorbis import OggVorbis
 from mutagen.wave import WAVE
 
-from hub.media.faults import clean_text
+from digm.plain_text import clean_text
 from hub.media.report import MAX_TEXT_CHARS, TagsReport
 
 _READERS = {

@@ -11,8 +11,8 @@ from digm.ids import to_hex
 from digm.keys import key_commitment
 from digm.manifest import Cover, Manifest, Rendition, encode_manifest, manifest_hash
 from digm.merkle import track_root
+from digm.plain_text import clean_text
 from hub.media import IngestedTrack
-from hub.media.faults import clean_text
 from hub.publishing.model import PublishOptions
 from hub.publishing.sources import Fingerprint, ReleaseSource
 from hub.storage.catalogue import ReleaseEntry, TrackEntry

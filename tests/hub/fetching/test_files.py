@@ -1,21 +1,26 @@
 """The files that are written: ordinary players open them, and hear every sample of what was published."""
 
+import base64
+import io
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import mutagen
 import numpy as np
 import pytest
+from mutagen.flac import Picture
+from PIL import Image
 
+from digm.containers import choose_rendition
 from digm.errors import CallerFault, PeerFault
 from digm.manifest import Cover
 from digm.mp4 import box, full_box
+from digm.ogg import ogg_crc
+from digm.unpacking import access_units, boxes
 from hub.fetching.assembling import plaintexts, write_file
-from hub.fetching.containers import choose_rendition
-from hub.fetching.ogg import ogg_crc
 from hub.fetching.play import StreamWriter
-from hub.fetching.unpacking import access_units, boxes
 from tests.hub.fetching.recordings import RATE, Recording, decoded, published
 from tests.hub.media.sounds import music, quantised, render, write_wav
 
@@ -32,6 +37,14 @@ def wav(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     folder = tmp_path_factory.mktemp("wav")
     source = write_wav(folder / "music.wav", quantised(SOUND, 16), RATE, 16)
     return published(source, folder / "data", title="Night train", artist="The Owls", preview_seconds=4)
+
+
+def noise(kind: str, side: int) -> bytes:
+    """A picture that does not get small."""
+    pixels = np.random.default_rng(1).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
 
 
 def written(recording: Recording, out: Path, rendition: int = 0, **how: bool) -> Path:
@@ -144,34 +157,65 @@ def test_the_file_says_who_it_is_by(wav: Recording, tmp_path: Path, suffix: str)
     assert (tags["title"], tags["artist"]) == (["Night train"], ["The Owls"])
 
 
-def test_an_mp3_has_tags_and_a_picture(tmp_path: Path) -> None:
-    from dataclasses import replace
+@pytest.mark.parametrize("suffix", [".flac", ".opus", ".m4a"])
+def test_everything_that_the_manifest_says_and_a_large_cover_are_in_the_file(
+    wav: Recording, tmp_path: Path, suffix: str
+) -> None:
+    picture = noise("PNG", 160)
+    assert len(picture) > 65_536, "more than one page of Ogg holds"
+    manifest = replace(
+        wav.manifest, title="Zug — «Nacht»", album="Lines\nof rails", track_number=7, year=1987, genre="Folk",
+        isrc="DEA012345678", licence="CC-BY-4.0", cover=Cover(bytes(32), "image/png", len(picture)),
+    )  # fmt: skip
+    assembly = replace(wav.assembly(1 if suffix == ".opus" else 0), manifest=manifest, cover=picture)
+    out = tmp_path / f"song{suffix}"
+    write_file(assembly, wav.store, tmp_path / "temporary", out)
+    easy = mutagen.File(out, easy=True)
+    number = "7/0" if suffix == ".m4a" and easy["tracknumber"] == ["7/0"] else "7"
+    said = {name: easy[name] for name in ("title", "artist", "album", "date", "genre", "tracknumber")}
+    assert said == {
+        "title": ["Zug — «Nacht»"], "artist": ["The Owls"], "album": ["Lines of rails"], "date": ["1987"],
+        "genre": ["Folk"], "tracknumber": [number],
+    }  # fmt: skip
+    tags = mutagen.File(out)
+    if suffix == ".m4a":
+        assert bytes(tags["covr"][0]) == picture
+        assert tags["covr"][0].imageformat == tags["covr"][0].FORMAT_PNG
+        assert (bytes(tags["----:com.apple.iTunes:ISRC"][0]), tags["cprt"]) == (b"DEA012345678", ["CC-BY-4.0"])
+        return
+    held = (
+        tags.pictures[0] if suffix == ".flac" else Picture(base64.b64decode(tags["metadata_block_picture"][0]))
+    )
+    assert (held.data, held.mime, held.type) == (picture, "image/png", 3)
+    assert (tags["isrc"], tags["license"]) == (["DEA012345678"], ["CC-BY-4.0"])
+    decoded(out)  # ffmpeg has nothing to say against it
 
+
+def test_an_mp3_has_tags_and_a_picture(tmp_path: Path) -> None:
     recording = publish_as(tmp_path, ".mp3", "-metadata", "title=Owl", "-metadata", "track=3")
-    picture = b"\xff\xd8\xff" + bytes(500)
+    picture = noise("JPEG", 40)
     manifest = replace(recording.manifest, cover=Cover(bytes(32), "image/jpeg", len(picture)))
     assembly = replace(recording.assembly(0), manifest=manifest, cover=picture)
     write_file(assembly, recording.store, tmp_path / "temporary.mp3", tmp_path / "song.mp3")
     tags = mutagen.File(tmp_path / "song.mp3").tags
     assert (str(tags["TIT2"]), str(tags["TRCK"]), tags["APIC:"].data) == ("Owl", "3", picture)
+    assert len(decoded(tmp_path / "song.mp3")) == len(decoded(recording.source))
 
 
 def test_a_name_that_cannot_hold_the_track_is_refused_with_those_that_can(wav: Recording) -> None:
-    assert choose_rendition(wav.manifest, Path("x.flac"), None).id == 0
-    assert choose_rendition(wav.manifest, Path("x.opus"), None).id == 1
-    assert choose_rendition(wav.manifest, Path("x.m4a"), "opus").id == 1
+    assert choose_rendition(wav.manifest, "x.flac", None).id == 0
+    assert choose_rendition(wav.manifest, "x.opus", None).id == 1
+    assert choose_rendition(wav.manifest, "x.m4a", "opus").id == 1
     with pytest.raises(CallerFault) as refused:
-        choose_rendition(wav.manifest, Path("x.mp3"), None)
+        choose_rendition(wav.manifest, "x.mp3", None)
     assert refused.value.code == "bad_out"
     assert ".flac" in refused.value.message
     with pytest.raises(CallerFault) as unknown:
-        choose_rendition(wav.manifest, Path("x.flac"), "7")
+        choose_rendition(wav.manifest, "x.flac", "7")
     assert unknown.value.code == "rendition_unknown"
 
 
 def test_a_frame_that_does_not_open_makes_no_file(wav: Recording, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     assembly = wav.assembly(0)
     grant = replace(assembly.grant, track_key=bytes(32))
     with pytest.raises(PeerFault) as fault:

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from hub.media.mpeg_frames import parse_encoder_tag, parse_header
+from digm.mpeg_frames import parse_encoder_tag, parse_header
 from hub.media.opus_packets import packet_samples
 from tests.hub.media.conftest import Read, Refuse
 from tests.hub.media.sounds import best, ffmpeg_decodes, lag, music, path_with, played, render

@@ -2,28 +2,31 @@
 
 | codec | file | what makes it exact |
 | --- | --- | --- |
-| FLAC | `.flac`: the marker, STREAMINFO as the encoder wrote it (with its MD5), the frames | it has no gaps |
-| Opus | `.opus`, `.ogg`: hub.fetching.ogg | pre-skip and the last granule position |
-| AAC (and FLAC, Opus) | `.m4a`, `.mp4`: hub.fetching.whole_mp4 | an edit list |
+| FLAC | `.flac`: the marker, STREAMINFO as the encoder wrote it (with its MD5), tags, the frames | no gaps |
+| Opus | `.opus`, `.ogg`: digm.ogg | pre-skip and the last granule position |
+| AAC (and FLAC, Opus) | `.m4a`, `.mp4`: digm.whole_mp4 | an edit list |
 | MP3 | `.mp3`: a Xing or Info frame with LAME's delay and padding, the frames | that tag |
+
+Tags and cover go in while the file is written (digm.tags).
 """
 
 import struct
 from collections.abc import Callable
-from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from digm.errors import CallerFault
 from digm.manifest import Manifest, Rendition
-from digm.media import STREAMINFO_BYTES, Sample
-from hub.fetching.ogg import OggOpusWriter
-from hub.fetching.whole_mp4 import WholeMp4Writer
-from hub.media.mpeg_frames import DECODER_DELAY, HEADER_BYTES, FrameHeader, parse_header
+from digm.media import Sample
+from digm.mpeg_frames import DECODER_DELAY, HEADER_BYTES, FrameHeader, parse_header
+from digm.ogg import OggOpusWriter
+from digm.tags import NO_TAGS, Tags, flac_picture, id3, vorbis_comment
+from digm.whole_mp4 import WholeMp4Writer
 
 _TOC_ENTRIES = 100
 # Marker, flags, frames, bytes, table of contents; then LAME's part, of which we fill in the gaps.
 _XING_BYTES = 4 + 4 + 4 + 4 + _TOC_ENTRIES + 36
 _MOST_GAP = 0xFFF
+_STREAMINFO, _VORBIS_COMMENT, _PICTURE = 0, 4, 6
 
 
 class ContainerWriter(Protocol):
@@ -34,12 +37,19 @@ class ContainerWriter(Protocol):
 
 
 class FlacWriter:
-    """A native FLAC stream (RFC 9639): fLaC, STREAMINFO, frames."""
+    """A native FLAC stream (RFC 9639): fLaC, STREAMINFO, comments and picture, frames."""
 
-    def __init__(self, file: BinaryIO, rendition: Rendition) -> None:
+    def __init__(self, file: BinaryIO, rendition: Rendition, tags: Tags = NO_TAGS) -> None:
         self._file = file
-        last_block_streaminfo = bytes([0x80, 0, 0, STREAMINFO_BYTES])
-        file.write(b"fLaC" + last_block_streaminfo + rendition.config.codec_private)
+        blocks = [(_STREAMINFO, rendition.config.codec_private)]
+        if tags:
+            blocks.append((_VORBIS_COMMENT, vorbis_comment(tags)))
+        if tags.cover is not None:
+            blocks.append((_PICTURE, flac_picture(tags)))
+        file.write(b"fLaC")
+        for kind, body in blocks:
+            is_last = kind == blocks[-1][0]
+            file.write(bytes([is_last << 7 | kind]) + len(body).to_bytes(3, "big") + body)
 
     def add(self, samples: list[Sample]) -> None:
         self._file.write(b"".join(sample.payload for sample in samples))
@@ -55,8 +65,10 @@ class Mp3Writer:
     (hub.media.lossy_copy).
     """
 
-    def __init__(self, file: BinaryIO, rendition: Rendition) -> None:
+    def __init__(self, file: BinaryIO, rendition: Rendition, tags: Tags = NO_TAGS) -> None:
         self._file = file
+        file.write(id3(tags))
+        self._tag_at = file.tell()
         self._delay = rendition.config.delay - DECODER_DELAY
         self._padding = rendition.config.padding + DECODER_DELAY
         self._tag: bytes | None = None
@@ -75,7 +87,7 @@ class Mp3Writer:
     def close(self) -> None:
         """Now that it is known how many frames there are, write the tag again."""
         if self._tag:
-            self._file.seek(0)
+            self._file.seek(self._tag_at)
             self._file.write(self._tag_frame())
             self._file.seek(0, 2)
 
@@ -119,7 +131,7 @@ def _roomy_header(header: bytes) -> tuple[bytes, FrameHeader]:
     raise AssertionError("at 160 kbit/s and more every frame has room")
 
 
-Maker = Callable[[BinaryIO, Rendition], ContainerWriter]
+Maker = Callable[[BinaryIO, Rendition, Tags], ContainerWriter]
 _BY_SUFFIX: dict[str, dict[str, Maker]] = {
     ".flac": {"flac": FlacWriter},
     ".opus": {"opus": OggOpusWriter},
@@ -130,15 +142,16 @@ _BY_SUFFIX: dict[str, dict[str, Maker]] = {
 }
 
 
-def choose_rendition(manifest: Manifest, out: Path, asked: str | None) -> Rendition:
+def choose_rendition(manifest: Manifest, name: str, asked: str | None = None) -> Rendition:
     """The rendition for a file: the one that is asked for, else the best one that fits the file's name.
 
     Args:
+        name: of the file; its end says what it is to be.
         asked: a number or a codec's name; None: whatever fits.
     Raises:
         CallerFault: `rendition_unknown`, `bad_out`.
     """
-    able = _BY_SUFFIX.get(out.suffix.lower(), {})
+    able = _BY_SUFFIX.get(_suffix(name), {})
     offered = choose_renditions(manifest, asked)
     for rendition in offered:
         if rendition.config.codec in able:
@@ -147,7 +160,7 @@ def choose_rendition(manifest: Manifest, out: Path, asked: str | None) -> Rendit
     fitting = [suffix for suffix, makers in _BY_SUFFIX.items() if set(codecs) & makers.keys()]
     raise CallerFault(
         "bad_out",
-        f"{out.name} cannot hold this track, which comes as {' and '.join(codecs)}: "
+        f"{name} cannot hold this track, which comes as {' and '.join(codecs)}: "
         f"choose a name that ends in {', '.join(fitting)}.",
     )
 
@@ -167,6 +180,15 @@ def choose_renditions(manifest: Manifest, asked: str | None) -> list[Rendition]:
     return found
 
 
-def open_container(file: BinaryIO, out: Path, rendition: Rendition) -> ContainerWriter:
+def open_container(file: BinaryIO, name: str, rendition: Rendition, tags: Tags = NO_TAGS) -> ContainerWriter:
     """A writer for a name that `choose_rendition` found fitting."""
-    return _BY_SUFFIX[out.suffix.lower()][rendition.config.codec](file, rendition)
+    return _BY_SUFFIX[_suffix(name)][rendition.config.codec](file, rendition, tags)
+
+
+def usual_suffix(codec: str) -> str:
+    """What the file of a rendition is called where nobody asks for something else, such as ".flac"."""
+    return next(suffix for suffix, makers in _BY_SUFFIX.items() if codec in makers)
+
+
+def _suffix(name: str) -> str:
+    return name[name.rfind(".") :].lower() if "." in name else ""

@@ -12,7 +12,8 @@ from digm.errors import PeerFault
 from digm.manifest import Rendition
 from digm.media import Sample
 from digm.mp4 import TRACK_ID, box, full_box
-from hub.fetching.unpacking import find_box
+from digm.tags import NO_TAGS, Tags, user_data
+from digm.unpacking import find_box
 
 _UNITY_MATRIX = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
 _MOST_32 = 0xFFFF_FFFF
@@ -28,8 +29,9 @@ class WholeMp4Writer:
         PeerFault: `media_malformed`, the init segment has no sample entry.
     """
 
-    def __init__(self, file: BinaryIO, rendition: Rendition) -> None:
+    def __init__(self, file: BinaryIO, rendition: Rendition, tags: Tags = NO_TAGS) -> None:
         self._file = file
+        self._tags = tags
         self._rendition = rendition
         stsd = find_box(rendition.init, b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
         if not stsd:
@@ -87,7 +89,9 @@ class WholeMp4Writer:
         data_here = box(b"dinf", full_box(b"dref", 0, 0, struct.pack(">I", 1), full_box(b"url ", 0, 1)))
         sound = box(b"minf", full_box(b"smhd", 0, 0, bytes(4)), data_here, box(b"stbl", *self._tables()))
         media = box(b"mdia", media_header, handler, sound)
-        return box(b"moov", header, box(b"trak", track_header, box(b"edts", edit), media))
+        return box(
+            b"moov", header, box(b"trak", track_header, box(b"edts", edit), media), user_data(self._tags)
+        )
 
     def _tables(self) -> tuple[bytes, ...]:
         times = _run_lengths(self._durations)

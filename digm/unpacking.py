@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from digm.errors import PeerFault
 from digm.manifest import Rendition
 from digm.media import Sample
-from hub.media.mpeg_frames import parse_header
+from digm.mpeg_frames import parse_header
 
 _DATA_OFFSET, _FIRST_FLAGS, _DURATION, _SIZE, _FLAGS, _COMPOSITION = 0x1, 0x4, 0x100, 0x200, 0x400, 0x800
 _ID3_HEADER_BYTES = 10

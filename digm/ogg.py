@@ -7,8 +7,10 @@ from typing import BinaryIO
 
 from digm.manifest import Rendition
 from digm.media import OPUS_TIMESCALE, Sample
+from digm.tags import NO_TAGS, Tags, vorbis_comment
 
-_BEGIN_OF_STREAM, _END_OF_STREAM = 0x02, 0x04
+_CONTINUED, _BEGIN_OF_STREAM, _END_OF_STREAM = 0x01, 0x02, 0x04
+_NO_PACKET_ENDS = 0xFFFF_FFFF_FFFF_FFFF  # in place of a granule position (RFC 3533 §6)
 _SERIAL = 0x4449474D  # "DIGM"; it only has to differ from those of other streams in one file
 _MOST_LACING = 255
 _PAGE_SAMPLES = OPUS_TIMESCALE  # RFC 7845 §4: pages of a second at most
@@ -22,7 +24,7 @@ class OggOpusWriter:
         file: empty, open for writing.
     """
 
-    def __init__(self, file: BinaryIO, rendition: Rendition) -> None:
+    def __init__(self, file: BinaryIO, rendition: Rendition, tags: Tags = NO_TAGS) -> None:
         self._file = file
         self._config = rendition.config
         self._end = rendition.duration - rendition.config.padding
@@ -32,8 +34,7 @@ class OggOpusWriter:
         self._waiting_lacing = 0
         self._waiting_samples = 0
         self._page([_head(rendition)], 0, _BEGIN_OF_STREAM)
-        vendor = b"DIGM"
-        self._page([b"OpusTags" + struct.pack("<I", len(vendor)) + vendor + struct.pack("<I", 0)], 0, 0)
+        self._long_packet(b"OpusTags" + vorbis_comment(tags, has_picture=True))
 
     def add(self, samples: list[Sample]) -> None:
         """Packets, in order."""
@@ -56,10 +57,22 @@ class OggOpusWriter:
         self._page(self._waiting, granule, flags)
         self._waiting, self._waiting_lacing, self._waiting_samples = [], 0, 0
 
+    def _long_packet(self, packet: bytes) -> None:
+        """Pages of its own for a packet that may be larger than one: the tags with a picture."""
+        lacing, flags = bytes(_lacing(len(packet))), 0
+        for at in range(0, len(lacing), _MOST_LACING):
+            is_end = at + _MOST_LACING >= len(lacing)
+            body = packet[at * 255 : (at + _MOST_LACING) * 255]
+            self._write(lacing[at : at + _MOST_LACING], body, 0 if is_end else _NO_PACKET_ENDS, flags)
+            flags = _CONTINUED
+
     def _page(self, packets: list[bytes], granule: int, flags: int) -> None:
         lacing = bytes(value for packet in packets for value in _lacing(len(packet)))
+        self._write(lacing, b"".join(packets), granule, flags)
+
+    def _write(self, lacing: bytes, body: bytes, granule: int, flags: int) -> None:
         head = struct.pack("<4sBBQIIIB", b"OggS", 0, flags, granule, _SERIAL, self._pages, 0, len(lacing))
-        page = head + lacing + b"".join(packets)
+        page = head + lacing + body
         checksum = struct.pack("<I", ogg_crc(page))
         self._file.write(page[:22] + checksum + page[26:])
         self._pages += 1
