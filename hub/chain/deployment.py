@@ -19,13 +19,21 @@ from hub.chain.client import ChainClient
 from hub.chain.contract import Contract
 from hub.chain.handing_on import FILE_NAME as FILE_NAME
 from hub.chain.handing_on import FOLDER, MAX_DOCUMENT_BYTES, document_of
-from hub.chain.rules import STAKE_TERMS, SUPPLY, TOKENS
+from hub.chain.rules import DELIVER_WITHIN_S, STAKE_TERMS, SUPPLY, TOKENS, WEEK_S
 from hub.config import Settings
 from hub.storage.durable import disk_faults_named, write_durably
 
 ABI = Path(__file__).with_name("abi")
-KINDS = {"registry": "TrackRegistry", "pinning": "Pinning", **dict.fromkeys(TOKENS, "Token")}
+SELLING = {"sales": "Sales", "passes": "Passes"}
+"""Parts that a deployment made before them does not have; `deploy` adds them."""
+KINDS = {
+    "registry": "TrackRegistry",
+    "pinning": "Pinning",
+    **dict.fromkeys(TOKENS, "Token"),
+    **SELLING,
+}
 """The contracts by their part, and what each is compiled from."""
+COIN = "0x" + "00" * 20
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class Deployment:
     Attributes:
         genesis: hash of the chain's first block: chains with the same id are told apart by it.
         first_block: nothing of theirs is before.
-        addresses: by part (`KINDS`).
+        addresses: by part (`KINDS`); those of `SELLING` may be missing.
     """
 
     chain_id: int
@@ -46,6 +54,21 @@ class Deployment:
     def contracts(self) -> dict[str, Contract]:
         """The contracts by their address."""
         return {address: contract(part) for part, address in self.addresses.items()}
+
+    @property
+    def missing(self) -> list[str]:
+        """The parts that it does not have."""
+        return [part for part in KINDS if part not in self.addresses]
+
+    def address(self, part: str) -> str:
+        """Where a part is. Raises CallerFault `no_sales`."""
+        if part not in self.addresses:
+            raise CallerFault(
+                "no_sales",
+                f"The contracts that are known here are from before there was a {part} contract: "
+                "digm chain deploy adds what is missing and leaves the others as they are.",
+            )
+        return self.addresses[part]
 
 
 @cache
@@ -88,7 +111,8 @@ def parse_deployment(content: bytes, where: str = "What was handed on") -> Deplo
         if len(content) > MAX_DOCUMENT_BYTES:
             raise _bad(where)
         found = msgspec.json.decode(content, type=Deployment)
-        if set(found.addresses) != set(KINDS) or found.first_block < 0:
+        parts = set(found.addresses)
+        if not set(KINDS) - set(SELLING) <= parts <= set(KINDS) or found.first_block < 0:
             raise _bad(where)
         words.hash_of(found.genesis, "the first block's hash")
         if any(words.address(one, "an address") != one for one in found.addresses.values()):
@@ -140,6 +164,10 @@ async def check_code(client: ChainClient, deployment: Deployment) -> None:
     for part in ("registry", "para"):
         if await client.call(pinning, where, part) != deployment.addresses[part]:
             raise CallerFault("other_contracts", f"The contract at {where} pins for another {part}.")
+    if "sales" in deployment.addresses:
+        where = deployment.addresses["sales"]
+        if await client.call(contract("sales"), where, "registry") != deployment.addresses["registry"]:
+            raise CallerFault("other_contracts", f"The contract at {where} sells for another registry.")
 
 
 async def deploy(
@@ -150,6 +178,8 @@ async def deploy(
 ) -> Deployment:
     """Put all contracts onto the chain, once: what was begun and interrupted is gone on with.
 
+    Where some are already, only those are added that were not thought of then; the others stay.
+
     Args:
         path: where the deployment is kept.
         rules: of `load_rules`.
@@ -157,11 +187,17 @@ async def deploy(
     Raises:
         CallerFault: `deployed_already`; as `ChainClient.deploy`.
     """
-    if path.exists():
+    known = load_deployment(path) if path.exists() else None
+    if known is not None and not known.missing:
         raise CallerFault("deployed_already", f"{path} names contracts already; move it away to deploy others.")
+    if known is not None:
+        await check_deployment(client, known)
     holder, blocks, addresses = client.sender.address, [], {}
 
     async def put(part: str, *arguments: Any) -> str:
+        if known is not None and part in known.addresses:
+            addresses[part] = known.addresses[part]
+            return addresses[part]
         receipt = await client.deploy(f"deploy {part}", contract(part), *arguments)
         assert receipt.contract_address is not None
         blocks.append(receipt.block)
@@ -174,6 +210,11 @@ async def deploy(
         await put(part, name, symbol, SUPPLY, holder)
     terms = [{"token": addresses[part], **stake} for part, stake in STAKE_TERMS.items()]
     await put("pinning", addresses["registry"], addresses["para"], rules, terms)
-    found = Deployment(await client.rpc.chain_id(), await client.genesis(), min(blocks), addresses)
+    chain_id, paid_in = await client.rpc.chain_id(), [COIN, *(addresses[part] for part in TOKENS)]
+    within_s = DELIVER_WITHIN_S.get(chain_id, WEEK_S)
+    await put("sales", addresses["registry"], within_s, paid_in)
+    await put("passes", paid_in)
+    first = known.first_block if known is not None else min(blocks)
+    found = Deployment(chain_id, await client.genesis(), first, addresses)
     save_deployment(path, found)
     return found

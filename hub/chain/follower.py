@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from digm.chain_pins import ChainPins
+from digm.chain_sales import ChainSales
 from hub.chain.handing_on import FILE_NAME, FOLDER
 from hub.chain.state import ChainState, FoundTrack
 
@@ -62,6 +63,11 @@ class ChainFollower:
     def pins(self) -> ChainPins:
         """Orders, copies, nodes and rounds."""
         return self.state.pins
+
+    @property
+    def sales(self) -> ChainSales:
+        """Offers, albums, purchases, vaults and passes."""
+        return self.state.sales
 
     @property
     def head(self) -> int:

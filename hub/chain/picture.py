@@ -1,9 +1,10 @@
-"""Steps of the journal, told as what stands now: tracks, pins, and the last events."""
+"""Steps of the journal, told as what stands now: tracks, pins, sales, and the last events."""
 
 from collections import deque
 from dataclasses import replace
 
 from digm.chain_pins import ChainPins
+from digm.chain_sales import ChainSales
 from digm.chain_tracks import ChainTracks
 from hub.chain.deployment import Deployment
 from hub.chain.events import EventReader
@@ -14,6 +15,7 @@ from hub.chain.story import Storyteller
 from hub.chain.tracks import ArtistKeys
 
 RECENT = 500
+_SELLING = {"sales", "passes"}
 
 
 class Picture:
@@ -22,7 +24,7 @@ class Picture:
     def __init__(self, deployed: Deployment) -> None:
         self._keys = ArtistKeys(deployed)
         self._recent: deque[tuple[Step, Event]] = deque(maxlen=RECENT)
-        self._tracks, self._pins = ChainTracks(), ChainPins()
+        self._begin()
         self._teller = Storyteller(deployed)
         self.state = ChainState(deployed=deployed)
 
@@ -57,6 +59,8 @@ class Picture:
         )
         if "pinning" in touched:
             self.state = replace(self.state, pins=self._pins.copy())
+        if touched & _SELLING:
+            self.state = replace(self.state, sales=self._sales.copy())
         if "registry" in touched:
             found = [self._keys.found(self._tracks, track) for track in self._tracks.tracks]
             self.state = replace(
@@ -65,6 +69,9 @@ class Picture:
                 withdrawn=tuple(one for one in found if one.said.is_withdrawn and one.artist_key),
             )
         return True
+
+    def _begin(self) -> None:
+        self._tracks, self._pins, self._sales = ChainTracks(), ChainPins(), ChainSales()
 
     def _tell_anew(self, reader: EventReader, last: int) -> None:
         standing: dict[tuple[str, int], int] = {}
@@ -75,7 +82,7 @@ class Picture:
             elif step.sequence <= last:
                 standing[key] = step.sequence
         told = set(standing.values())
-        self._tracks, self._pins = ChainTracks(), ChainPins()
+        self._begin()
         for step, event in reader.all_events():
             if step.sequence in told:
                 self._apply(event)
@@ -85,3 +92,5 @@ class Picture:
             self._tracks.apply(event.name, event.arguments, event.log.block)
         elif event.contract == "pinning":
             self._pins.apply(event.name, event.arguments, event.log.block)
+        elif event.contract in _SELLING:
+            self._sales.apply(event.name, event.arguments, event.log.block)

@@ -17,6 +17,9 @@ STAKE_TERMS = {
     part: {"elder_minimum": 1_000 * UNIT, "cold_minimum": 250 * UNIT, "per_gib": 10 * UNIT}
     for part in ("digm", "xfg", "heat")
 }
+WEEK_S = 7 * 86_400
+DELIVER_WITHIN_S = {31_337: 7_200}
+"""By chain id, how long a vault may be away before buyers get their money back; else `WEEK_S`."""
 _FILE = Path(__file__).with_name("abi") / "rules.json"
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from digm.chain_pins import ChainPins
+from digm.chain_sales import ChainSales
 from digm.chain_story import Mark, Told
 from digm.chain_tracks import ChainTrack
 
@@ -35,6 +36,7 @@ class ChainState:
         tracks: those that are not withdrawn, in the order in which they were published.
         withdrawn: those that are, of artists whose key has signed for the account.
         pins: orders, copies, nodes and rounds.
+        sales: offers, albums, purchases, vaults and passes.
         recent: the last steps with their events, oldest first.
         told: what there is to say of the last steps, oldest first.
         marks: account -> round -> what came of it, of the latest rounds.
@@ -52,6 +54,7 @@ class ChainState:
     tracks: tuple[FoundTrack, ...] = ()
     withdrawn: tuple[FoundTrack, ...] = ()
     pins: ChainPins = field(default_factory=ChainPins)
+    sales: ChainSales = field(default_factory=ChainSales)
     recent: "tuple[tuple[Step, Event], ...]" = ()
     told: tuple[Told, ...] = ()
     marks: Mapping[str, Mapping[int, Mark]] = field(default_factory=dict)

@@ -29,5 +29,5 @@ def test_no_contract_has_an_owner_or_a_way_to_change_its_rules():
         for entry in entries:
             said = entry["name"].lower()
             assert not said.startswith(("set_rule", "upgrade", "pause", "transfer_ownership", "renounce")), said
-            assert entry["stateMutability"] != "payable" or (name, said) == ("Sales", "buy")
+            assert entry["stateMutability"] != "payable" or (name in ("Sales", "Passes") and "buy" in said)
         assert json.dumps(entries)

@@ -37,7 +37,7 @@ def test_a_purchase_waits_for_the_key_and_then_pays_all_who_made_the_track(house
     (bought,) = buy(house, buyer, track, 101)
     assert bought.name == "Purchased"
     assert bought.fields | {"deliver_before": 0} == {
-        "track": track,
+        "item": track,
         "buyer": buyer,
         "buyer_key": KEY,
         "token": house.para.address,
@@ -46,7 +46,7 @@ def test_a_purchase_waits_for_the_key_and_then_pays_all_who_made_the_track(house
     }
     assert credit(house, house.artist) == 0
     (delivered,) = house.sales.send(house.artist, "deliver", track, buyer, WRAPPED)
-    assert delivered.fields == {"track": track, "buyer": buyer, "wrapped_key": WRAPPED}
+    assert delivered.fields == {"item": track, "buyer": buyer, "wrapped_key": WRAPPED}
     assert (credit(house, house.artist), credit(house, drummer)) == (
         76,
         25,

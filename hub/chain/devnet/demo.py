@@ -56,6 +56,8 @@ async def put_contracts(url: str, folder: Path) -> Deployment:
             return await deploy(client, path, load_rules("devnet"))
         deployed = load_deployment(path)
         await check_deployment(client, deployed)  # the chain may have been thrown away, and begun anew
+        if deployed.missing:
+            return await deploy(client, path, load_rules("devnet"))
         return deployed
 
 

@@ -15,9 +15,9 @@ import pytest
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
-from digm.errors import DigmError
+from digm.errors import CallerFault, DigmError
 from digm.manifest import manifest_hash
-from hub.chain.deployment import KINDS, contract
+from hub.chain.deployment import KINDS, contract, load_deployment
 from hub.chain.keystore import FILE_NAME, create_key
 from hub.chain.opening import open_deployed
 from hub.cli.chain import chain
@@ -83,14 +83,8 @@ def artist(devnet: DevnetProcess, tmp_path_factory: pytest.TempPathFactory) -> I
     with one.start("deploy") as again:
         said, why = again.communicate(timeout=60)
         assert again.returncode == 0, why
-    assert [line.split()[0] for line in said.splitlines()] == [
-        "registry",
-        "para",
-        "digm",
-        "xfg",
-        "heat",
-        "pinning",
-    ]
+    parts = ["registry", "para", "digm", "xfg", "heat", "pinning", "sales", "passes"]
+    assert [line.split()[0] for line in said.splitlines()] == parts
     # One transaction for each contract, although two processes deployed.
     count = devnet.ask("eth_getTransactionCount", address, "latest")["result"]
     assert int(count, 16) == len(KINDS)
@@ -103,6 +97,18 @@ def test_a_deployment_cut_off_by_kill_9_is_finished_and_nothing_deployed_twice(a
     assert status["chain"] == 31_337 and set(KINDS) <= set(status)
     assert status["key"] == artist.run("key").strip()
     assert status["para held"] == "1000000000" and float(status["for gas"]) > 99
+
+
+def test_a_deployment_from_before_there_were_sales_is_read_and_completed(artist: Artist) -> None:
+    path = artist.data / "chain" / "deployment.json"
+    whole = json.loads(path.read_text())
+    old = {part: where for part, where in whole["addresses"].items() if part not in ("sales", "passes")}
+    path.write_text(json.dumps({**whole, "addresses": old}))
+    assert "sales" not in artist.lines("status")[0]
+    with pytest.raises(CallerFault, match="digm chain deploy adds"):
+        load_deployment(path).address("sales")
+    artist.run("deploy")
+    assert json.loads(path.read_text()) == whole
 
 
 def test_a_track_is_published_once_and_everybody_who_reads_the_events_sees_it(
