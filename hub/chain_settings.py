@@ -39,6 +39,19 @@ class ChainSettings(msgspec.Struct, frozen=True, kw_only=True):
     node_claim: Annotated[
         str, Meta(description="So much PARA has to be owed before a node has it paid out; each time costs gas.")
     ] = "1"
+    vault_margin_seconds: Annotated[
+        int,
+        Meta(
+            ge=60,
+            le=3_000,
+            description="No key is sent so long before a buyer may have the money back: who sees it on its way "
+            "has it.",
+        ),
+    ] = 900
+    vault_stand_in_seconds: Annotated[
+        int,
+        Meta(ge=0, description="How long a second vault leaves a purchase to the artist's own."),
+    ] = 600
     chain_confirmations: Annotated[
         int, Meta(ge=0, le=1000, description="Blocks that make an event count; 0: 1 on the devnet, else 12.")
     ] = 0

@@ -81,11 +81,22 @@ class ChainClient:
             raise Unavailable("no_contract", f"There is no {contract.name} at {address}.") from fault
 
     async def transact(
-        self, purpose: str, contract: Contract, address: str, function: str, *arguments: Any, value_wei: int = 0
+        self,
+        purpose: str,
+        contract: Contract,
+        address: str,
+        function: str,
+        *arguments: Any,
+        value_wei: int = 0,
+        before_s: int | None = None,
     ) -> Receipt:
-        """Call a function in a transaction, once for each purpose. Raises as `call`, `Sender.send`."""
+        """Call a function in a transaction, once for each purpose. Raises as `call`, `Sender.send`.
+
+        Args:
+            before_s: from this time of the chain on it is not sent to anybody, whatever was signed.
+        """
         data = contract.call_data(function, arguments)
-        return await self._send(Wish(purpose, address, data, value_wei), contract)
+        return await self._send(Wish(purpose, address, data, value_wei, before_s), contract)
 
     async def deploy(self, purpose: str, contract: Contract, *arguments: Any) -> Receipt:
         """Make a contract; the receipt's `contract_address` says where. Raises as `transact`."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FILE_NAME = "key.json"
 MAX_FILE_BYTES = 1 << 16
 SHORTEST_PASSPHRASE = 8
+GAS_OF_NOTHING = 21_000
 WORK = 1 << 17
 """scrypt's N: about a third of a second. geth's light keys have 2^12, its others 2^18."""
 
@@ -41,10 +42,12 @@ class Signer:
         return "0x" + bytes(signed.hash).hex(), bytes(signed.raw_transaction)
 
     def sign_dearer(
-        self, raw: bytes, tip_wei: int, fee_wei: int, factor: tuple[int, int]
+        self, raw: bytes, tip_wei: int, fee_wei: int, factor: tuple[int, int], is_nothing: bool = False
     ) -> tuple[str, bytes, int]:
         """The same transaction (EIP-1559) again, at these fees or the old ones times a factor, if that is more.
 
+        Args:
+            is_nothing: one that does nothing in its place.
         Returns:
             its hash, the bytes that are sent, and the most that it pays for a unit of gas.
         """
@@ -55,6 +58,8 @@ class Signer:
         fields = {name: value for name, value in fields.items() if name not in ("v", "r", "s")}
         for name, wei in (("maxPriorityFeePerGas", tip_wei), ("maxFeePerGas", fee_wei)):
             fields[name] = max(wei, int(fields[name]) * factor[0] // factor[1] + 1)
+        if is_nothing:
+            fields |= {"to": self.address, "data": b"", "value": 0, "gas": GAS_OF_NOTHING}
         return (*self.sign(fields), int(fields["maxFeePerGas"]))
 
 

@@ -15,6 +15,13 @@ from hub.storage.sqlite_file import SqliteFile
 FILE_NAME = "outbox.sqlite"
 VERSION = 1
 MAX_PURPOSE = 500
+# Beside the schema, whose version is older than it: files of both kinds are read by both.
+_DEADLINES = """
+CREATE TABLE IF NOT EXISTS deadlines (
+    chain TEXT NOT NULL, sender TEXT NOT NULL, purpose TEXT NOT NULL, before_s INTEGER NOT NULL,
+    PRIMARY KEY (chain, sender, purpose)
+) WITHOUT ROWID
+"""
 _SCHEMA = """
 CREATE TABLE attempts (
     hash TEXT PRIMARY KEY, chain TEXT NOT NULL, sender TEXT NOT NULL, purpose TEXT NOT NULL,
@@ -57,6 +64,8 @@ class Outbox:
             raise disk_fault(error, folder) from error
         self._file = SqliteFile(folder / FILE_NAME, _SCHEMA, VERSION, "outbox")
         self._db, self._faults_named = self._file.db, self._file.faults_named
+        with self.writing():
+            self._db.execute(_DEADLINES)
 
     def close(self) -> None:
         self._db.close()
@@ -104,6 +113,30 @@ class Outbox:
         row = (attempt.hash, *self._who, attempt.purpose, attempt.nonce, attempt.raw, attempt.fee_wei)
         self._db.execute("INSERT OR IGNORE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, 0)", row)
 
+    def set_deadline(self, purpose: str, before_s: int) -> None:
+        """It is not sent to anybody from a time of the chain on. Within `writing`."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO deadlines VALUES (?, ?, ?, ?)", (*self._who, purpose, before_s)
+        )
+
+    def deadlines(self) -> dict[str, int]:
+        """By purpose, of what is not known to be done: until when it may be sent, seconds since 1970."""
+        query = (
+            "SELECT purpose, before_s FROM deadlines WHERE chain = ?1 AND sender = ?2 AND purpose NOT IN "
+            "(SELECT purpose FROM done WHERE chain = ?1 AND sender = ?2)"
+        )
+        with self._faults_named():
+            return {str(purpose): int(before_s) for purpose, before_s in self._db.execute(query, self._who)}
+
+    def instead(self, late: list[Attempt], nothing: Attempt) -> None:
+        """In the place of what is too late, one that does nothing: it is never waited for."""
+        with self.writing():
+            hashes = [(one.hash,) for one in late]
+            self._db.executemany("UPDATE attempts SET is_void = 1 WHERE hash = ?", hashes)
+            self.add(nothing)
+            row = (*self._who, nothing.purpose, nothing.hash)
+            self._db.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?)", row)
+
     def void(self, attempts: list[Attempt]) -> None:
         """These can never be in a block: their nonce is another transaction's."""
         with self.writing():
@@ -126,7 +159,7 @@ class Outbox:
     def forget(self, purpose: str) -> None:
         """So that it can be begun anew: it was done, and failed."""
         with self.writing():
-            for table in ("attempts", "done"):
+            for table in ("attempts", "done", "deadlines"):
                 query = f"DELETE FROM {table} WHERE chain = ? AND sender = ? AND purpose = ?"
                 self._db.execute(query, (*self._who, purpose))
 

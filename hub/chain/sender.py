@@ -56,12 +56,15 @@ class Wish:
     Attributes:
         purpose: its name; the same name is the same wish.
         to: None makes a contract of `data`.
+        before_s: from this time of the chain on (seconds since 1970) it is not sent to anybody, also when it
+            was signed before: who sees it would know what is in it. None: it may be sent for ever.
     """
 
     purpose: str
     to: str | None
     data: bytes = b""
     value_wei: int = 0
+    before_s: int | None = None
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,9 @@ class Sender:
 
         Raises:
             CallerFault: `reverted`: before it was sent (with `data`), or in its block; `no_funds`,
-                `too_expensive`. Unavailable: `not_mined`: nobody took it within `give_up_after_s`; it is kept,
-                and gone on with when it is begun again; as `Rpc.ask`.
+                `too_expensive`; `too_late`: its time was over before it was in a block.
+            Unavailable: `not_mined`: nobody took it within `give_up_after_s`; it is kept, and gone on with
+                when it is begun again; as `Rpc.ask`.
         """
         deadline = self._now() + self.patience.give_up_after_s
         while True:
@@ -163,6 +167,8 @@ class Sender:
             }
             name, raw = self._signer.sign(fields)
             self._outbox.add(Attempt(name, wish.purpose, int(str(fields["nonce"])), raw, fee))
+            if wish.before_s is not None:
+                self._outbox.set_deadline(wish.purpose, wish.before_s)
         log.info("transaction_signed", purpose=wish.purpose, nonce=fields["nonce"], hash=name)
 
     async def _sign_dearer(self, purpose: str) -> None:
@@ -209,6 +215,8 @@ class Sender:
         await self._broadcast()
         while True:
             attempts = self._outbox.attempts(wish.purpose)
+            if not attempts:
+                raise CallerFault("too_late", "It was in no block in time; it is not sent any more.")
             try:
                 look = await self._look(attempts)
                 heard_at = self._now()
@@ -264,7 +272,7 @@ class Sender:
 
     async def _broadcast(self) -> None:
         """Send what is not in a block, lowest nonce first: a gap would hold up all that follow."""
-        for attempt in self._outbox.attempts_from(await self._count("latest")):
+        for attempt in await self._in_time(self._outbox.attempts_from(await self._count("latest"))):
             try:
                 await self._rpc.ask("eth_sendRawTransaction", words.data(attempt.raw))
             except DigmError as fault:
@@ -274,3 +282,20 @@ class Sender:
                     log.warning("transaction_refused", hash=attempt.hash, code=fault.code, why=fault.message)
                 if isinstance(fault, Unavailable) and fault.code == "chain_unreachable":
                     raise
+
+    async def _in_time(self, attempts: list[Attempt]) -> list[Attempt]:
+        """What may be sent still. In the place of what is too late something that does nothing takes the nonce,
+        as what has the next ones would wait for it for ever."""
+        deadlines = self._outbox.deadlines()
+        if not any(one.purpose in deadlines for one in attempts):
+            return attempts
+        block = words.fields(await self._rpc.ask("eth_getBlockByNumber", "latest", False), "the newest block")
+        time_s = words.number(block.get("timestamp"), "a block's time")
+        late = {one.purpose for one in attempts if deadlines.get(one.purpose, time_s + 1) <= time_s}
+        tip, fee = await self._fees() if late else (0, 0)
+        for purpose in late:
+            old = self._outbox.attempts(purpose)
+            name, raw, paid = self._signer.sign_dearer(old[-1].raw, tip, fee, DEARER, is_nothing=True)
+            self._outbox.instead(old, Attempt(name, f"nothing but {purpose}", old[-1].nonce, raw, paid))
+            log.info("transaction_too_late", purpose=purpose, nonce=old[-1].nonce)
+        return [one for one in attempts if one.purpose not in late]

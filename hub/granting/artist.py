@@ -1,5 +1,5 @@
-"""The artist process: it runs where the artist says so, holds the track keys, answers for them, and publishes
-what is dropped into the inbox."""
+"""The artist process: it runs where the artist says so, holds the track keys, answers for them, delivers
+them to who paid, and publishes what is dropped into the inbox."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,9 @@ import time
 
 import structlog
 
+from digm.delivering import Terms
 from digm.ids import short
+from hub.chain.follower import ChainFollower
 from hub.config import Settings
 from hub.granting.inbox import Inbox
 from hub.granting.issue import GrantIssuer
@@ -17,6 +19,8 @@ from hub.publishing.identity import open_vault, tracks_without_key
 from hub.publishing.staging import sweep_staging
 from hub.publishing.vault import Vault
 from hub.storage.chunk_store import ChunkStore
+from hub.vault.deliverer import Deliverer
+from hub.vault.track_keys import OwnTrackKeys
 
 log = structlog.get_logger()
 
@@ -38,6 +42,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 async def _serve(settings: Settings, vault: Vault, stop: asyncio.Event) -> None:
     issuer = GrantIssuer(vault, ChunkStore(settings.data), settings.grant_seconds)
     link = VaultLink(vault, issuer, settings.signal_url)
+    chain = ChainFollower(settings)
+    terms = Terms(settings.vault_margin_seconds, settings.vault_stand_in_seconds)
+    deliverer = Deliverer(settings, chain, OwnTrackKeys(vault, ChunkStore(settings.data)), terms)
 
     async def ready() -> dict[str, bool]:
         return {"vault_linked": link.is_linked}
@@ -48,6 +55,8 @@ async def _serve(settings: Settings, vault: Vault, stop: asyncio.Event) -> None:
             running = [
                 tasks.create_task(link.run(), name="vault link"),
                 tasks.create_task(Inbox(settings).run(time.monotonic), name="inbox"),
+                tasks.create_task(chain.run(), name="chain"),
+                tasks.create_task(deliverer.run(), name="deliverer"),
             ]
             await stop.wait()
             for task in running:

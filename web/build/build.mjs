@@ -43,6 +43,7 @@ const NOT_FOR_PAGES = new Set([
   'digm/chain_story.py',
   'digm/chain_tracks.py',
   'digm/containers.py',
+  'digm/delivering.py',
   'digm/keeping.py',
   'digm/mpeg_frames.py',
   'digm/ogg.py',

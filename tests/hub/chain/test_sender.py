@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from digm.errors import CallerFault, Unavailable
+from hub.chain import words
 from hub.chain.client import ChainClient
 from hub.chain.rpc import Rpc
 from tests.hub.chain.conftest import QUICK, House
@@ -159,6 +160,43 @@ async def test_what_nobody_waits_for_any_more_is_sent_dearer_where_it_holds_up_w
     await asyncio.gather(left, return_exceptions=True)
     await client.transact("next", COUNTER, address, "add", 7)
     assert len(swallowed) == 1 and await total(client, address) == 12
+
+
+async def test_what_was_signed_and_is_too_late_is_shown_to_nobody_and_what_follows_it_is_sent(
+    house: House,
+) -> None:
+    address, proxy = await house.deploy_counter(), await house.proxy()
+    proxy.before = lambda method, _: LOSE if method == "eth_sendRawTransaction" else None
+    now = int(house.devnet.ask("eth_getBlockByNumber", "latest", False)["result"]["timestamp"], 16)
+    killed = await house.client(proxy.url)
+    with pytest.raises(Unavailable):
+        await killed.transact("late", COUNTER, address, "add", 100, before_s=now + 1_000)
+    with pytest.raises(Unavailable):
+        await killed.transact("whenever", COUNTER, address, "add", 5)
+    house.devnet.ask("evm_setNextBlockTimestamp", hex(now + 1_000))
+    house.devnet.ask("evm_mine")
+    shown: list[str] = []
+    proxy.before = lambda method, parameters: shown.append(parameters[0]) if "sendRaw" in method else None
+    client = await house.client(proxy.url)
+    await client.transact("whenever", COUNTER, address, "add", 5)
+    assert await total(client, address) == 5
+    late = words.data(COUNTER.call_data("add", (100,)))[2:]
+    assert shown and not any(late in raw for raw in shown)
+    with pytest.raises(CallerFault) as refused:
+        await client.transact("late", COUNTER, address, "add", 100, before_s=now + 1_000)
+        await client.transact("late", COUNTER, address, "add", 100, before_s=now + 1_000)
+    assert refused.value.code == "too_late"
+
+
+async def test_what_is_in_time_is_sent_by_the_next_process_like_everything_else(house: House) -> None:
+    address, proxy = await house.deploy_counter(), await house.proxy()
+    proxy.before = lambda method, _: LOSE if method == "eth_sendRawTransaction" else None
+    now = int(house.devnet.ask("eth_getBlockByNumber", "latest", False)["result"]["timestamp"], 16)
+    with pytest.raises(Unavailable):
+        await (await house.client(proxy.url)).transact("add", COUNTER, address, "add", 5, before_s=now + 10_000)
+    client = await house.client()
+    await client.transact("add", COUNTER, address, "add", 5, before_s=now + 10_000)
+    assert await total(client, address) == 5
 
 
 async def test_a_refusal_has_the_contracts_reason_and_costs_nothing(house: House) -> None:
