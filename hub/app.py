@@ -15,6 +15,7 @@ from hub.api.nodes import add_nodes
 from hub.api.pins import add_pins
 from hub.api.reasons import reasons
 from hub.api.reports import add_reports
+from hub.api.sales import add_sales
 from hub.api.server import Runner, add_safe_headers
 from hub.api.sources import add_sources
 from hub.bridge.bridge import BRIDGE, add_bridge
@@ -78,6 +79,7 @@ def create_app(settings: Settings, static: StaticFiles | None = None) -> web.App
     add_overview(app)
     add_nodes(app)
     add_chain_api(app)
+    add_sales(app)
     app.on_shutdown.append(_close_links)
     app.cleanup_ctx.append(_catalogue_open)
     return app

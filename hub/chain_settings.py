@@ -33,6 +33,13 @@ class ChainSettings(msgspec.Struct, frozen=True, kw_only=True):
             "DATA/secrets/chain-passphrase, else asked for on a terminal."
         ),
     ] = None
+    payment_link: Annotated[
+        str,
+        Meta(
+            description="URL where listeners pay for the tracks of this hub by other means; {track}: the "
+            "track's root, {code}: the listener's address, for `digm give`."
+        ),
+    ] = ""
     node_least_price: Annotated[
         str, Meta(description="PARA for a GiB and day of one copy; a node leaves orders that pay less.")
     ] = "0"

@@ -74,7 +74,8 @@ class Following:
             if not known.rules:
                 began = deployed.first_block, await ChainClient(rpc).time(deployed.first_block)
                 rules = await _rules(ChainClient(rpc), deployed)
-                picture.state = replace(picture.state, rules=rules, began=began)
+                within_s = await _deliver_within(ChainClient(rpc), deployed)
+                picture.state = replace(picture.state, rules=rules, began=began, deliver_within_s=within_s)
             head = await reader.catch_up()
             if head != known.head:
                 picture.state = replace(picture.state, time=await ChainClient(rpc).time())
@@ -101,6 +102,13 @@ class Following:
         if fault.code != self._trouble:
             log.warning("chain_not_followed", code=fault.code, reason=fault.message)
             self._trouble = fault.code
+
+
+async def _deliver_within(client: ChainClient, deployed: Deployment) -> int:
+    """Of `Sales`, in seconds; it never changes either. Raises as `ChainClient.call`."""
+    if "sales" not in deployed.addresses:
+        return 0
+    return int(await client.call(contract("sales"), deployed.addresses["sales"], "deliver_within_s"))
 
 
 async def _rules(client: ChainClient, deployed: Deployment) -> dict[str, int]:

@@ -44,6 +44,7 @@ class ChainState:
         time: of the newest block, in seconds since 1970: the clock that the contracts go by; 0: not known.
         began: number and time of the block in which the contracts were deployed.
         rules: of `Pinning`, with its `start_block`; empty before the server was asked.
+        deliver_within_s: of `Sales`; 0: there is none, or the server was not asked yet.
     """
 
     deployed: "Deployment | None" = None
@@ -62,6 +63,7 @@ class ChainState:
     time: int = 0
     began: tuple[int, int] = (0, 0)
     rules: Mapping[str, int] = field(default_factory=dict)
+    deliver_within_s: int = 0
 
     @property
     def epoch(self) -> int | None:
