@@ -32,6 +32,7 @@ COMMANDS = {
     "node": "Run an elder node: keep and give copies of tracks.",
     "relay": "Run the TURN relay for listeners behind NATs.",
     "artist": "Run the artist's key vault and inbox.",
+    "studio": "Open the artist's page on this machine.",
     "demo": "Render the demo music into a folder.",
     "chain": "Contracts: who published what, and who is paid.",
 }

@@ -83,7 +83,7 @@ class Onward:
 
         teller = _Teller({track.track_root: track.title for track in tracks}, as_json)
         async with HubApi(self._hub or self._settings.signal_url) as api:
-            going = GoingPublic(self._settings, self._terms, _HubSwarm(self._settings, api), teller.say)
+            going = GoingPublic(self._settings, self._terms, HubSwarm(self._settings, api), teller.say)
             if await going.go([track.track_root for track in tracks], self._within_s):
                 return 0
         print(
@@ -100,7 +100,7 @@ def _quiet() -> None:
     configure_logs("publish", "error")  # what goes wrong is said in a sentence
 
 
-class _HubSwarm:
+class HubSwarm:
     """The network behind a hub."""
 
     def __init__(self, settings: "Settings", api: "HubApi") -> None:

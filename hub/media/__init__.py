@@ -6,6 +6,6 @@ Packing, encrypting and publishing are left to others.
 """
 
 from hub.media.model import IngestedRendition, IngestedTrack, IngestLimits, Tags
-from hub.media.supervisor import ingest
+from hub.media.supervisor import ingest, make_cover
 
-__all__ = ["IngestLimits", "IngestedRendition", "IngestedTrack", "Tags", "ingest"]
+__all__ = ["IngestLimits", "IngestedRendition", "IngestedTrack", "Tags", "ingest", "make_cover"]

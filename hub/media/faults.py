@@ -31,6 +31,7 @@ SENTENCES: Mapping[str, str] = {
     " stereo.",
     "cover_too_large": "The cover picture of {file} is {what}, too large to be opened safely: use one of at"
     " most {limit}.",
+    "cover_unreadable": "{file} is no picture that can be read: give a JPEG, PNG, WebP, GIF or BMP.",
     "disk_full": "There is no room left on the disk while {file} is prepared: free some space and publish"
     " it again.",
     "output_too_large": "{file} takes more room than one file may take: split it into several tracks.",

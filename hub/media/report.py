@@ -17,13 +17,18 @@ MAX_NOTES = 8
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What the worker is to do: paths as the file system's bytes."""
+    """What the worker is to do: paths as the file system's bytes.
+
+    Attributes:
+        is_picture: the source is a picture, and only the cover is made.
+    """
 
     source: bytes
     folder: bytes
     cover: bytes | None
     limits: IngestLimits
     parent_pid: int
+    is_picture: bool = False
 
 
 class TagsReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,11 +86,17 @@ class FaultReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
     detail: str = ""
 
 
+class PictureReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="picture"):
+    """The cover was made of the picture; or it is none that can be read."""
+
+    is_readable: bool
+
+
 class ProgressReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="progress"):
     """A sign of life: how much of the recording was decoded, 0 to 1."""
 
     done: float
 
 
-Line = TrackReport | FaultReport | ProgressReport
+Line = TrackReport | PictureReport | FaultReport | ProgressReport
 encode = msgspec.json.encode

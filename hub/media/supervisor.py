@@ -33,6 +33,7 @@ from hub.media.report import (
     MAX_TEXT_CHARS,
     FaultReport,
     Line,
+    PictureReport,
     ProgressReport,
     RenditionReport,
     Request,
@@ -51,6 +52,7 @@ _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THRE
 _decode_line = msgspec.json.Decoder(Line).decode
 
 Progress = Callable[[float], None]
+Verdict = TrackReport | PictureReport
 
 
 class _Refused(Exception):
@@ -81,7 +83,8 @@ def ingest(
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="ingest-", dir=workdir))
-        report = _run_worker(source, folder, limits or IngestLimits(), on_progress or (lambda _: None), cover)
+        request = _request(source, folder, limits or IngestLimits(), cover)
+        report = _run_worker(source, request, on_progress or (lambda _: None))
         return _accept(source, folder, report)
     except BaseException as error:
         if folder is not None:
@@ -91,6 +94,26 @@ def ingest(
         if isinstance(error, OSError):
             raise caller_fault("disk_full", source) from error
         raise
+
+
+def make_cover(picture: Path, folder: Path, limits: IngestLimits | None = None) -> Path:
+    """Make a cover of a picture: a JPEG of the size that listeners get.
+
+    Args:
+        folder: where it is written.
+    Raises:
+        CallerFault: `cover_unreadable`, `cover_too_large`, and as `ingest`; the message names the file.
+    """
+    _refuse_unreadable(picture)
+    request = _request(picture, folder, limits or IngestLimits(), None, is_picture=True)
+    report = _run_worker(picture, request, lambda _: None)
+    try:
+        _check(isinstance(report, PictureReport), "the answer")
+        if isinstance(report, PictureReport) and report.is_readable:
+            return _checked_cover(folder)
+    except (_Refused, OSError) as error:
+        raise caller_fault("ingest_refused", picture, {"what": str(error)}) from error
+    raise caller_fault("cover_unreadable", picture)
 
 
 def _remove_if_empty(folder: Path) -> None:
@@ -119,16 +142,20 @@ def _refuse_unreadable(source: Path) -> None:
         raise caller_fault("empty_file", source)
 
 
-def _run_worker(
-    source: Path, folder: Path, limits: IngestLimits, on_progress: Progress, cover: Path | None
-) -> TrackReport:
-    request = Request(
+def _request(
+    source: Path, folder: Path, limits: IngestLimits, cover: Path | None, is_picture: bool = False
+) -> Request:
+    return Request(
         source=os.fsencode(source.absolute()),
         folder=os.fsencode(folder.absolute()),
         cover=None if cover is None else os.fsencode(cover.absolute()),
         limits=limits,
         parent_pid=os.getpid(),
+        is_picture=is_picture,
     )
+
+
+def _run_worker(source: Path, request: Request, on_progress: Progress) -> Verdict:
     worker = subprocess.Popen(
         [sys.executable, "-I", "-B", "-m", "hub.media.worker"],
         stdin=subprocess.PIPE,
@@ -151,7 +178,7 @@ def _run_worker(
 
 def _converse(
     worker: "subprocess.Popen[bytes]", request: Request, source: Path, on_progress: Progress
-) -> TrackReport:
+) -> Verdict:
     assert worker.stdin is not None
     try:
         worker.stdin.write(encode(request))
@@ -164,7 +191,7 @@ def _converse(
             report = _decode_line(line)
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             raise caller_fault("ingest_refused", source, {"what": "its answer is malformed"}) from error
-        if isinstance(report, TrackReport):
+        if isinstance(report, TrackReport | PictureReport):
             return report
         if isinstance(report, FaultReport):
             raise _fault(source, report)
@@ -221,8 +248,10 @@ def _check(holds: bool, what: str) -> None:
         raise _Refused(what)
 
 
-def _accept(source: Path, folder: Path, report: TrackReport) -> IngestedTrack:
+def _accept(source: Path, folder: Path, report: Verdict) -> IngestedTrack:
     try:
+        if not isinstance(report, TrackReport):
+            raise _Refused("the answer")
         return _checked_track(folder, report)
     except (_Refused, CallerFault, OSError) as error:
         raise caller_fault("ingest_refused", source, {"what": str(error)}) from error

@@ -30,6 +30,7 @@ from hub.media.report import (
     FaultReport,
     Line,
     NoteReport,
+    PictureReport,
     ProgressReport,
     Request,
     TagsReport,
@@ -163,6 +164,11 @@ def _read_track(file: BinaryIO, request: Request, cover_file: bytes | None, answ
     return reading.report(tags_report, has_cover)
 
 
+def _make_cover(file: BinaryIO, request: Request) -> PictureReport:
+    data, folder = file.read(_MAX_COVER_FILE_BYTES), Path(os.fsdecode(request.folder))
+    return PictureReport(cover.write_cover(data, folder, request.limits.max_cover_pixels))
+
+
 def _fault_of(error: BaseException) -> FaultReport:
     """Whose fault an exception is, by what it says of itself."""
     detail = "".join(traceback.format_exception(error))[-4000:]
@@ -196,7 +202,10 @@ def main() -> int:
             return 1
         with file:
             confine_files([source], Path(os.fsdecode(request.folder)))
-            answers.send(_read_track(file, request, cover_file, answers))
+            if request.is_picture:
+                answers.send(_make_cover(file, request))
+            else:
+                answers.send(_read_track(file, request, cover_file, answers))
     except BaseException as error:
         answers.send(_fault_of(error))
         return 1

@@ -12,11 +12,11 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Literal, NamedTuple, Self
 
 from digm.errors import CallerFault, DigmError, Unavailable
@@ -102,6 +102,7 @@ class Publisher:
 
     Args:
         report: is told of progress, from this thread and others.
+        ingested: by file, what was ingested before, with the artist's own words in it.
     Raises:
         CallerFault, Unavailable: as `open_vault` and `Catalogue.open`, on entering; nothing is written before
             the vault is open.
@@ -112,7 +113,9 @@ class Publisher:
         settings: Settings,
         options: PublishOptions,
         report: Callable[[Report], None] = lambda _event: None,
+        ingested: Mapping[Path, IngestedTrack] = MappingProxyType({}),
     ) -> None:
+        self._ingested = ingested
         self._settings = settings
         self._options = options
         self._report = report
@@ -304,7 +307,9 @@ class Publisher:
             workdir.mkdir(mode=0o700)
             chunks.mkdir(mode=0o700, exist_ok=True)
             try:
-                ingested = ingest(path, workdir, cover=cover, on_progress=self._progress(path, "encoding"))
+                ingested = self._ingested.get(path) or ingest(
+                    path, workdir, cover=cover, on_progress=self._progress(path, "encoding")
+                )
                 check_unchanged(path, printed)
                 if known_key is None:
                     self._check_preview(path, ingested.duration_s)

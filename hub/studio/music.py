@@ -1,0 +1,77 @@
+"""What is published here, and how it fares: copies, listeners, nodes; asked of this machine's hub."""
+
+import asyncio
+from typing import Any
+
+import structlog
+
+from digm.errors import DigmError
+from digm.ids import to_hex
+from hub.cli.hub_api import HubApi
+from hub.config import Settings
+from hub.publishing.vault import Vault
+from hub.storage.catalogue import Catalogue, TrackEntry
+
+log = structlog.get_logger()
+_MOST_NODES = 50
+
+
+async def music_of(settings: Settings, vault: Vault) -> dict[str, Any]:
+    """Everything for the page. What cannot be asked is None, with a sentence in `trouble`."""
+    entries = await asyncio.to_thread(_listed, settings)
+    found: dict[str, Any] = {"hub": settings.public_url or settings.signal_url, "trouble": []}
+    network = await _ask(settings, "/api/nodes", found["trouble"])
+    chain = await _ask(settings, "/api/chain", found["trouble"]) if network is not None else None
+    swarms = await _ask(settings, "/api/operator/swarms", found["trouble"]) if network is not None else None
+    found["is_hub_up"] = network is not None
+    copies = {one["track_root"]: one for one in (network or {}).get("tracks", ())}
+    heard = {one["track"]: one for one in (swarms or {}).get("swarms", ())}
+    found["tracks"] = [
+        _track(entry, vault, copies.get(entry.track_root), heard.get(entry.track_root)) for entry in entries
+    ]
+    found["nodes"] = [_node(one) for one in (network or {}).get("nodes", ())][:_MOST_NODES]
+    found["chain"] = None if chain is None else _chain(chain)
+    return found
+
+
+def _listed(settings: Settings) -> list[TrackEntry]:
+    catalogue = Catalogue.open(settings.data)
+    try:
+        return catalogue.tracks()
+    finally:
+        catalogue.close()
+
+
+async def _ask(settings: Settings, path: str, trouble: list[str]) -> Any:
+    try:
+        async with HubApi(settings.signal_url or "") as api:
+            return await api.get(path)
+    except DigmError as fault:
+        if fault.message not in trouble:
+            trouble.append(fault.message)
+        return None
+
+
+def _track(entry: TrackEntry, vault: Vault, copies: Any, heard: Any) -> dict[str, Any]:
+    return {
+        "track_root": entry.track_root,
+        "title": entry.title,
+        "artist": entry.artist,
+        "album": entry.album,
+        "duration_s": entry.duration_s,
+        "preview_s": entry.preview_s,
+        "cover": entry.cover_hash,
+        "has_key": vault.secret(entry.track_root) is not None,
+        "is_own": entry.artist_key == to_hex(vault.artist_key),
+        "held": None if copies is None else copies["held"],
+        "desired": None if copies is None else copies["desired"],
+        "listeners": heard["listeners"] if heard else 0,
+    }
+
+
+def _node(node: Any) -> dict[str, Any]:
+    return {name: node.get(name) for name in ("operator", "network", "peer_id", "state", "latency_ms")}
+
+
+def _chain(chain: Any) -> dict[str, Any]:
+    return {name: chain.get(name) for name in ("chain_id", "block", "is_current", "trouble")}

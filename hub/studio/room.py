@@ -1,0 +1,61 @@
+"""What the studio's requests share: the desk, what is on its way, the vault; and their tasks."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from aiohttp import web
+
+from digm.errors import CallerFault
+from hub.config import Settings
+from hub.publishing.vault import Vault
+from hub.studio.desk import Desk
+from hub.studio.journey import Journey
+from hub.studio.news import News
+
+
+class Room:
+    """One artist's studio.
+
+    Attributes:
+        journey: the release that is on its way, or ended last.
+    """
+
+    def __init__(self, settings: Settings, vault: Vault) -> None:
+        self.settings, self.vault = settings, vault
+        self.news = News()
+        self.desk = Desk(settings.data, self.news)
+        self.journey: Journey | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def check_idle(self) -> None:
+        """Raises CallerFault `busy`."""
+        if self.journey is not None and self.journey.state == "running":
+            raise CallerFault("busy", "A release is on its way: wait for it.")
+
+    def begin(self, journey: Journey) -> None:
+        """Send a release on its way."""
+        self.check_idle()
+        self.journey = journey
+        task = asyncio.create_task(journey.run(self.desk), name="journey")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        self.news.tell()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """With what runs in it. Raises as `Desk.open`."""
+        with self.desk.open():
+            self._tasks.add(asyncio.create_task(self.desk.read_on(), name="desk"))
+            try:
+                yield
+            finally:
+                tasks = list(self._tasks)
+                for task in tasks:
+                    task.cancel()
+                for task in tasks:
+                    with suppress(asyncio.CancelledError):
+                        await task
+
+
+ROOM: web.AppKey[Room] = web.AppKey("studio_room", Room)

@@ -1,0 +1,51 @@
+// What is published, how it fares, and who keeps it.
+
+import { artwork, ask, clock, el } from './studio-api.js';
+
+const at = (id) => document.getElementById(id);
+const STATES = { healthy: 'proves what it holds', unproven: 'not audited yet', slow: 'answers late', absent: 'did not answer', failed: 'failed an audit', gone: 'gone' };
+
+export class Music {
+  #shown = '';
+
+  async update() {
+    const found = await ask('GET', '/api/music');
+    const said = JSON.stringify(found);
+    if (said === this.#shown) return;
+    this.#shown = said;
+    at('hub').hidden = !found.is_hub_up;
+    at('hub').href = `${found.hub}/`;
+    at('music').replaceChildren(...this.#music(found));
+    at('nodes').replaceChildren(...this.#nodes(found));
+  }
+
+  #music({ tracks, is_hub_up: isUp, trouble, hub }) {
+    const notes = trouble.map((sentence) => el('p', { class: 'soft small', text: sentence }));
+    if (!tracks.length) return [el('p', { class: 'soft', text: 'Nothing is published yet.' }), ...notes];
+    const rows = tracks.map((track) => this.#row(track, isUp ? hub : null));
+    const head = el('tr', {}, ...['', 'Track', 'Free', 'Copies', 'Listening'].map((text) => el('th', { scope: 'col', text })));
+    return [el('div', { class: 'card music' }, el('table', {}, el('thead', {}, head), el('tbody', {}, ...rows))), ...notes];
+  }
+
+  #row(track, hub) {
+    const title = hub ? el('a', { href: `${hub}/tracks/${track.track_root}`, target: '_blank', rel: 'noopener noreferrer', dir: 'auto', text: track.title }) : el('span', { dir: 'auto', text: track.title });
+    const copies = track.held === null ? '–' : track.desired ? `${track.held} of ${track.desired}` : String(track.held);
+    const isShort = track.desired && track.held < track.desired;
+    return el('tr', { 'data-root': track.track_root },
+      el('td', { class: 'music-cover' }, artwork(track.cover && `/covers/${track.cover}`, track.title)),
+      el('th', { scope: 'row' }, title, el('span', { class: 'by', dir: 'auto', text: [track.artist || 'Unknown artist', clock(track.duration_s)].join(' · ') }),
+        !track.has_key && track.is_own && el('span', { class: 'bad small', text: 'Its key is missing in your vault: nobody can hear it.' })),
+      el('td', { text: track.preview_s ? `first ${track.preview_s} s` : 'all of it' }),
+      el('td', { class: isShort ? 'bad' : '', text: copies }),
+      el('td', { text: String(track.listeners || '–') }));
+  }
+
+  #nodes({ nodes, is_hub_up: isUp }) {
+    if (!isUp) return [el('p', { class: 'soft', text: 'Your hub does not run, so nobody hears of your music: start it with digm up.' })];
+    const others = nodes.filter((node) => node.operator !== 'this hub');
+    if (!others.length) return [el('p', { class: 'soft', text: 'No other node is there: your music lies on this machine alone.' })];
+    return [el('ul', { class: 'node-chips' }, ...others.map((node) => el('li', { 'data-state': node.state },
+      el('span', { class: 'dot' }), el('b', { dir: 'auto', text: node.operator }),
+      el('span', { class: 'soft', text: `${STATES[node.state] ?? node.state}${node.latency_ms === null ? '' : ` · ${Math.round(node.latency_ms)} ms`}` }))))];
+  }
+}

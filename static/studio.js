@@ -1,0 +1,56 @@
+// The artist's studio: what lies on the desk, how far a release is, and what became of those before.
+// The page key came in the address's fragment; it opens the studio's API for this tab and nothing else.
+
+import { Desk } from './studio-desk.js';
+import { Journey } from './studio-journey.js';
+import { Music } from './studio-music.js';
+import { ask, keepKey } from './studio-api.js';
+import { Terms } from './studio-terms.js';
+
+const AGAIN_MS = 2000;
+const MUSIC_EVERY_MS = 5000;
+const trouble = document.getElementById('trouble');
+
+/** @param {string} sentence '' when all is well. */
+function say(sentence) {
+  trouble.hidden = !sentence;
+  if (trouble.textContent !== sentence) trouble.textContent = sentence;
+}
+
+const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+const music = new Music();
+const desk = new Desk(say);
+const journey = new Journey(() => music.update().catch(() => {}));
+const terms = new Terms();
+
+async function follow() {
+  let version = 0;
+  for (;;) {
+    try {
+      const state = await ask('GET', `/api/desk?after=${version}`);
+      if (version === 0) say('');
+      version = state.version;
+      desk.show(state);
+      terms.show(state);
+      journey.show(state.journey);
+    } catch (fault) {
+      version = 0;
+      say(fault.message);
+      await pause(AGAIN_MS);
+    }
+  }
+}
+
+async function look() {
+  for (;;) {
+    if (document.visibilityState === 'visible') await music.update().catch(() => {});
+    await pause(MUSIC_EVERY_MS);
+  }
+}
+
+if (keepKey()) {
+  follow();
+  look();
+} else {
+  say('Open the studio once more by the address that digm studio printed: this tab has lost its key.');
+}

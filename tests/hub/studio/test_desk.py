@@ -1,0 +1,106 @@
+"""The desk: dropped, read, described, listened to, published; and gone when it should be."""
+
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from digm.errors import CallerFault
+from hub.config import Settings
+from hub.storage.catalogue import Catalogue
+from hub.studio.desk import FOLDER, safe_name
+from hub.studio.news import News
+from tests.hub.publishing.conftest import write_wav
+from tests.hub.studio.conftest import Studio
+
+
+def picture() -> bytes:
+    written = io.BytesIO()
+    Image.new("RGB", (40, 40), "teal").save(written, "PNG")
+    return written.getvalue()
+
+
+def is_read(state: dict) -> bool:
+    return all(track["state"] in ("ready", "refused") for track in state["tracks"])
+
+
+async def test_a_recording_is_dropped_described_heard_and_published(studio: Studio, tmp_path: Path) -> None:
+    await studio.enter()
+    wav = write_wav(tmp_path / "tone.wav", 6.0).read_bytes()
+    status, said = await studio.ask("PUT", "/api/desk/files?name=../../My%20tone.wav", wav)
+    assert status == 200, said
+    (track,) = (await studio.until(is_read))["tracks"]
+    assert (track["state"], track["tags"]["title"], track["size"]) == ("ready", "My tone", len(wav))
+    assert abs(track["duration_s"] - 6) < 0.01 and len(track["peaks"]) > 20
+    where = f"/api/desk/{track['id']}"
+    assert (await studio.ask("PATCH", where, {"title": "Night train", "artist": "Nobody", "year": 2026}))[
+        0
+    ] == 200
+    status, said = await studio.ask("PATCH", where, {"title": "Other", "year": 0})
+    assert status == 400 and said["error"]["code"] == "bad_tag"
+    assert (await studio.ask("PUT", f"{where}/cover?name=front.png", picture()))[0] == 200
+    status, said = await studio.ask("PUT", f"{where}/cover?name=front.png", b"no picture")
+    assert status == 400 and "no picture" in said["error"]["message"]
+    status, heard = await studio.ask("GET", f"/desk/{track['id']}/audio", Range="bytes=44-143")
+    assert status == 206 and heard == wav[44:144]
+    status, said = await studio.ask("POST", "/api/publish", {"is_on_chain": False, "preview_s": 9})
+    assert status == 400 and "6 seconds" in said["error"]["message"]
+    assert (await studio.ask("POST", "/api/publish", {"is_on_chain": False, "preview_s": 3}))[0] == 200
+    state = await studio.until(lambda state: state["journey"] and state["journey"]["state"] != "running")
+    journey = state["journey"]
+    assert journey["state"] == "done", journey
+    steps = {step["name"]: step["state"] for step in journey["steps"]}
+    assert steps["encrypt"] == steps["store"] == "done" and steps["chain"] == "left_out"
+    assert state["tracks"] == []
+    data = studio.room.settings.data
+    assert list((data / FOLDER).iterdir()) == [], "plaintext stayed behind"
+    with Catalogue.open_for_reading(data) as catalogue:
+        (entry,) = catalogue.tracks()
+    assert (entry.title, entry.artist, entry.preview_s) == ("Night train", "Nobody", 3)
+    status, cover = await studio.ask("GET", f"/covers/{entry.cover_hash}")
+    assert status == 200 and cover[:3] == b"\xff\xd8\xff"
+    status, music = await studio.ask("GET", "/api/music")
+    assert status == 200 and [one["title"] for one in music["tracks"]] == ["Night train"]
+    assert music["tracks"][0]["has_key"] and not music["is_hub_up"]
+
+
+async def test_what_cannot_be_published_is_said_at_once_and_keeps_the_rest_from_it(studio: Studio) -> None:
+    await studio.enter()
+    assert (await studio.ask("PUT", "/api/desk/files?name=song.exe", b"MZ"))[0] == 400
+    assert (await studio.ask("PUT", "/api/desk/files?name=song.flac", b"<html>" * 50))[0] == 200
+    (track,) = (await studio.until(is_read))["tracks"]
+    assert track["state"] == "refused" and track["fault"].startswith("song.flac ")
+    status, said = await studio.ask("POST", "/api/publish", {"is_on_chain": False})
+    assert status == 400 and "song.flac" in said["error"]["message"]
+    assert (await studio.ask("DELETE", "/api/desk"))[0] == 200
+    status, said = await studio.ask("POST", "/api/publish", {"is_on_chain": False})
+    assert status == 400 and said["error"]["code"] == "nothing_to_publish"
+
+
+async def test_a_second_studio_on_one_folder_is_refused_and_leftovers_are_swept(studio: Studio) -> None:
+    from hub.studio.desk import Desk
+
+    other = Desk(studio.room.settings.data, News())
+    with pytest.raises(CallerFault, match="already open"), other.open():
+        pass
+    left = Settings(data=studio.room.settings.data.parent / "other")
+    (left.data / FOLDER / "abandoned").mkdir(parents=True)
+    with Desk(left.data, News()).open():
+        assert list((left.data / FOLDER).iterdir()) == []
+        assert (left.data / FOLDER).stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("../../etc/passwd", "passwd"),
+        ("C:\\Music\\a song.flac", "a song.flac"),
+        ("..", "recording"),
+        (".flac", "flac"),
+        ("a\0b\n.wav", "a b .wav"),
+        ("ü" * 300 + ".flac", "ü" * 90 + ".flac"),
+    ],
+)
+def test_a_name_is_a_name_and_nothing_else(given: str, kept: str) -> None:
+    assert safe_name(given) == kept
