@@ -21,6 +21,7 @@ const fromHex = (text) => Uint8Array.from(text.match(/../g) ?? [], (pair) => par
  * @property {RTCPeerConnection} connection
  * @property {RTCDataChannel | null} channel
  * @property {any[]} waiting messages that came before Python listened.
+ * @property {RTCIceCandidateInit[]} candidates of the other side, that came before its answer.
  * @property {Promise<void>} settled descriptions and candidates so far are in.
  */
 
@@ -63,13 +64,21 @@ export class EarlySwarm {
     });
   }
 
-  /** Python takes over: nothing is handled here from now on. */
+  /** What Python needs to get ready. Everything goes on here until it says `release`. */
   async handOver() {
     await this.#signing;
     const identity = await this.#identity;
+    return { socket: this.#socket, identity: identity?.pair ?? null, release: () => this.#release() };
+  }
+
+  /**
+   * Nothing is handled here from now on. Whoever calls it adopts all links before it lets anything else happen: a
+   * channel that opens, or a HELLO that comes, between two listeners is told to nobody a second time.
+   */
+  #release() {
     this.#over.abort();
     this.#socket.unlisten(this.#log.splice(0));
-    return { socket: this.#socket, identity: identity?.pair ?? null, links: [...this.#links.values()] };
+    return [...this.#links.values()];
   }
 
   /** @param {string | null} text */
@@ -104,12 +113,15 @@ export class EarlySwarm {
         return this.#mayConnect && this.#answer(message);
       case 'answer':
         if (!link) return false;
-        this.#then(link, () => link.connection.setRemoteDescription({ type: 'answer', sdp: message.sdp }));
+        this.#then(link, async () => {
+          await link.connection.setRemoteDescription({ type: 'answer', sdp: message.sdp });
+          for (const candidate of link.candidates.splice(0)) await link.connection.addIceCandidate(candidate);
+        });
         return true;
       case 'candidate':
         if (!link) return false;
         if (message.candidate) {
-          this.#then(link, () => link.connection.addIceCandidate({
+          this.#then(link, () => this.#addCandidate(link, {
             candidate: message.candidate, sdpMid: message.sdp_mid ?? '0', sdpMLineIndex: message.sdp_m_line_index ?? 0,
           }));
         }
@@ -117,6 +129,12 @@ export class EarlySwarm {
       default:
         return false;
     }
+  }
+
+  /** A candidate may be faster than the answer. @param {EarlyLink} link @param {RTCIceCandidateInit} candidate */
+  async #addCandidate(link, candidate) {
+    if (link.connection.remoteDescription) await link.connection.addIceCandidate(candidate);
+    else if (link.candidates.length < MOST_WAITING) link.candidates.push(candidate);
   }
 
   async #greet({ nonce }) {
@@ -166,7 +184,7 @@ export class EarlySwarm {
   /** @param {string} peer @param {boolean} isOffering @returns {EarlyLink} */
   #open(peer, isOffering) {
     const connection = new RTCPeerConnection({ iceServers: this.#iceServers });
-    const link = { peer, isNode: this.#nodes.has(peer), isOffering, connection, channel: null, waiting: [], settled: Promise.resolve() };
+    const link = { peer, isNode: this.#nodes.has(peer), isOffering, connection, channel: null, waiting: [], candidates: [], settled: Promise.resolve() };
     this.#links.set(peer, link);
     connection.addEventListener('icecandidate', ({ candidate }) => this.#say({
       type: 'candidate', track: this.#track, from: this.#me, to: peer, candidate: candidate?.candidate || null,

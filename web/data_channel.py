@@ -114,7 +114,7 @@ class PeerLink:
         self.is_offering = bool(early.isOffering)
         if not self.is_offering:
             self._subscriptions.on(self._connection, "datachannel", lambda event: self._take(event.channel))
-        self._settling = asyncio.ensure_future(self._settle(early.settled))
+        self._settling = asyncio.ensure_future(self._settle(early))
         if early.channel:
             self._take(early.channel)
             for data in early.waiting:
@@ -122,8 +122,9 @@ class PeerLink:
             if early.channel.readyState in ("closing", "closed"):
                 self.close("channel_closed")
 
-    async def _settle(self, settled: Any) -> None:
-        await settled
+    async def _settle(self, early: Any) -> None:
+        await early.settled
+        self._waiting_candidates.extend(early.candidates)
         await self._take_waiting_candidates()
 
     async def _take_waiting_candidates(self) -> None:

@@ -139,7 +139,7 @@ class Swarm(Links):
         self._on_sharing()
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                for begun in early.links if early else ():
+                for begun in early.release() if early else ():  # from here to the last link: no await
                     if begun.isNode:
                         self._nodes.add(begun.peer)
                     self._link(begun.peer, begun.connection).adopt(begun)

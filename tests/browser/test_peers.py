@@ -14,6 +14,32 @@ SLOW_PEER = {
     "DIGM_UPLOAD_BYTES_PER_S": "400000"
 }  # three times the music, so that it is still sending when it dies
 
+# Python asks for its public key between the head start's last word about a connection and its own first one;
+# the connection opens just then.
+OPENS_AT_THE_HANDOVER = """
+const exportKey = crypto.subtle.exportKey.bind(crypto.subtle);
+const describe = RTCPeerConnection.prototype.setRemoteDescription;
+let isAsked, asked = 0;
+const pythonAsked = new Promise((resolve) => { isAsked = resolve; });
+crypto.subtle.exportKey = async (format, key) => {
+  if (key.algorithm.name === 'Ed25519' && (asked += 1) > 1) {
+    isAsked();
+    await new Promise((resolve) => setTimeout(resolve, 3000));
+  }
+  return exportKey(format, key);
+};
+RTCPeerConnection.prototype.setRemoteDescription = async function (description) {
+  await pythonAsked;
+  return describe.call(this, description);
+};
+"""
+COUNT_CONNECTIONS = """
+globalThis.connections = 0;
+globalThis.RTCPeerConnection = class extends RTCPeerConnection {
+  constructor(...options) { super(...options); globalThis.connections += 1; }
+};
+"""
+
 
 async def test_bytes_come_from_the_seeding_peer(
     stack: Stack, recordings: dict[str, Recording], player_page: PlayerPage
@@ -68,3 +94,22 @@ async def test_listeners_feed_listeners(unseeded: Unseeded, player_page: PlayerP
     await second.until_sound()
     await another.close()
     assert player_page.crashes == second.crashes == []
+
+
+async def test_a_connection_that_opens_while_python_takes_over_is_not_lost(
+    unseeded: Unseeded, browser: Browser
+) -> None:
+    stack, root = unseeded
+    first, second = [await PlayerPage.open(await browser.new_context()) for _ in range(2)]
+    for page in (first, second):
+        await page.page.add_init_script(COUNT_CONNECTIONS)
+    await second.page.add_init_script(OPENS_AT_THE_HANDOVER)
+    await first.visit(stack.url, root)
+    await first.play()
+    await first.until("a few chunks", lambda state: state["stats"]["bytes"]["gateway"] > 2_000_000)
+    await second.visit(stack.url, root)
+    await second.play()
+    await second.until("bytes from the first", lambda state: state["stats"]["bytes"]["peer"] > 0)
+    for page in (first, second):
+        assert await page.page.evaluate("connections") == 1, "the first connection is the one that is used"
+        assert page.crashes == []
