@@ -1,9 +1,9 @@
 """A devnet with the contracts, an artist with something for sale, a real `digm artist` process, and buyers: for
 tests. Plain, blocking code."""
 
+import itertools
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,6 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    EllipticCurvePrivateKey,
+    generate_private_key,
+)
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from digm.ids import from_hex
@@ -24,7 +29,7 @@ from hub.chain.keystore import import_key
 from hub.config import Settings
 from hub.keeping.proofs import renditions_of
 from hub.storage.chunk_store import ChunkStore
-from hub.vault.wrapping import unwrap
+from hub.vault.wrapping import PrivateKey, unwrap
 from tests.hub.chain.devnet import DevnetProcess
 from tests.hub.chain.publisher import contracts_on
 from tests.hub.house import Published, publish_track
@@ -69,7 +74,9 @@ class Market:
         """A transaction; its receipt."""
         data = words.data(contract(part).call_data(function, arguments))
         fields = {"from": who, "to": self.deployed.addresses[part], "data": data, "value": hex(value)}
-        receipt = self.rpc("eth_getTransactionReceipt", self.rpc("eth_sendTransaction", fields))
+        answer = self.devnet.ask("eth_sendTransaction", fields)
+        assert "result" in answer, contract(part).reason(bytes.fromhex(answer["error"]["data"][2:]))
+        receipt = self.rpc("eth_getTransactionReceipt", answer["result"])
         assert receipt["status"] == "0x1", (function, receipt)
         return dict(receipt)
 
@@ -100,6 +107,10 @@ class Market:
     def pass_time(self, seconds: int) -> None:
         self.rpc("evm_setNextBlockTimestamp", hex(self.time_s + seconds))
         self.rpc("evm_mine")
+
+    def sent_by(self, who: str) -> int:
+        """How many transactions of an account are in the chain."""
+        return int(self.rpc("eth_getTransactionCount", who, "latest"), 16)
 
     def credit(self, who: str) -> int:
         return int(self.ask("sales", "credits", self.deployed.addresses["para"], who))
@@ -142,7 +153,9 @@ class Market:
         wrapped = WrappedKey.decode(until(lambda: self.delivered(item, buyer))[-1])
         sales, who = (bytes.fromhex(one[2:]) for one in (self.deployed.addresses["sales"], buyer.address))
         aad = purchase_aad(self.deployed.chain_id, sales, item, who)
-        assert wrapped.suite is Suite.X25519
+        assert wrapped.suite is (
+            Suite.X25519 if isinstance(buyer.private_key, X25519PrivateKey) else Suite.P256
+        )
         return key_at(unwrap(wrapped, buyer.private_key, aad), place)
 
     # -- vaults
@@ -175,11 +188,22 @@ class Buyer:
     """An account of the devnet's, and the listening key of its page."""
 
     address: str
-    private_key: X25519PrivateKey = field(default_factory=X25519PrivateKey.generate)
+    private_key: PrivateKey = field(default_factory=X25519PrivateKey.generate)
 
     @property
     def public_key(self) -> bytes:
-        return self.private_key.public_key().public_bytes_raw()
+        """As it is on the chain."""
+        if isinstance(self.private_key, X25519PrivateKey):
+            return self.private_key.public_key().public_bytes_raw()
+        return self.private_key.public_key().public_numbers().x.to_bytes(32, "big")
+
+
+def even_p256_key() -> EllipticCurvePrivateKey:
+    """Made anew until its y is even, as a page does it."""
+    while True:
+        key = generate_private_key(SECP256R1())
+        if key.public_key().public_numbers().y % 2 == 0:
+            return key
 
 
 @dataclass
@@ -189,12 +213,16 @@ class ArtistProcess:
     data: Path
     settings: dict[str, str]
     process: Any = None
+    number: int = field(default_factory=itertools.count().__next__)
 
     @property
     def log_path(self) -> Path:
-        return self.data.with_suffix(".artist.log")
+        return self.data.with_suffix(f".{self.number}.log")
 
     def start(self) -> "ArtistProcess":
+        """Unless it runs."""
+        if self.process is not None:
+            return self
         # A hub that is not there: deliveries need none.
         environ = {
             **os.environ, "DIGM_DATA": str(self.data), "DIGM_ARTIST_PORT": "0",
@@ -206,21 +234,16 @@ class ArtistProcess:
         return self
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        """kill -9, if it runs."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
 
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return int(self.process.wait(30))
-
-    def said(self, event: str) -> list[dict[str, Any]]:
-        """Lines of its log."""
+    def said(self, event: str, **fields: str) -> list[dict[str, Any]]:
+        """Lines of its log with these fields."""
         found = []
         for line in self.log_path.read_text().splitlines():
             if line.startswith("{") and f'"{event}"' in line:
                 found.append(json.loads(line))
-        return [one for one in found if one.get("event") == event]
-
-    def waits_to_say(self, event: str, count: int = 1) -> dict[str, Any]:
-        """The latest such line, when there are so many."""
-        return dict(until(lambda: (found := self.said(event)) if len(self.said(event)) >= count else None)[-1])
+        return [one for one in found if one.items() >= {"event": event, **fields}.items()]
