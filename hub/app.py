@@ -25,7 +25,7 @@ from hub.granting.links import VaultLinks
 from hub.granting.rate import RateLimit
 from hub.lifecycle import healthz, listen, metrics, readiness_response
 from hub.overview.overview import add_overview
-from hub.pages import operator, views
+from hub.pages import music, operator, views
 from hub.pages.static import StaticFiles
 from hub.readiness import Readiness
 from hub.services import SERVICES, Services
@@ -68,6 +68,7 @@ def create_app(settings: Settings, static: StaticFiles | None = None) -> web.App
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", _readyz), web.get("/metrics", metrics)])
     app.on_response_prepare.append(add_safe_headers)
     app.add_routes(operator.routes())
+    app.add_routes(music.routes())
     add_signalling(app, settings)
     add_reports(app)
     add_bridge(app)

@@ -3,6 +3,9 @@
 // its hash is checked again. Where the browser keeps nothing (opaque origins, private modes, full disks) every call
 // answers as if the cache were empty, and nobody notices (docs/decisions/0014).
 //
+// What a listener keeps for good (static/music.js) is beside the bound and is not let go: a line with `pin`, the track
+// that it is kept for, has no `used`, so that the index of uses does not know it.
+//
 // A chunk, its line in the index and the total change in one transaction. So several tabs may write at once, and a tab
 // that is killed in the middle leaves what was there before.
 
@@ -11,6 +14,7 @@ import { sha256, toHex } from './digm-crypto.js';
 const DATABASE = 'digm';
 const SETTING = 'digm.cache_mib'; // in localStorage: the listener's own bound; 0 keeps nothing
 const USED = 'digm.cache_used'; // in localStorage: something was kept here
+const PINNED = 'digm.kept'; // in localStorage: {track: rendition} of what is kept for good, whole
 const MIB = 2 ** 20;
 const DEFAULT_LIMIT = 1024 * MIB;
 const SHARE_OF_QUOTA = 0.1;
@@ -59,8 +63,8 @@ async function openDatabase() {
   request.onupgradeneeded = () => {
     const database = request.result;
     database.createObjectStore('chunks'); // hash -> Blob
-    database.createObjectStore('index', { keyPath: 'hash' }).createIndex('used', 'used'); // {hash, size, used}
-    database.createObjectStore('totals'); // 'bytes' -> number
+    database.createObjectStore('index', { keyPath: 'hash' }).createIndex('used', 'used'); // {hash, size, used or pin}
+    database.createObjectStore('totals'); // 'bytes' -> number, without what is pinned
   };
   const database = await answer(request);
   const forget = () => { database.close(); opening = null; };
@@ -149,9 +153,10 @@ export async function cachedChunk(hash) {
 export async function heldChunks(hashes) {
   try {
     const database = await open();
-    if (!database || await limit() === 0) return hashes.map(() => false);
-    const keys = await answer(database.transaction('index').objectStore('index').getAllKeys());
-    const held = new Set(keys);
+    if (!database) return hashes.map(() => false);
+    const isAnyHeld = await limit() > 0; // where nothing may be kept, what is pinned still is
+    const lines = await answer(database.transaction('index').objectStore('index')[isAnyHeld ? 'getAllKeys' : 'getAll']());
+    const held = new Set(isAnyHeld ? lines : lines.filter(({ pin }) => pin).map(({ hash }) => hash));
     return hashes.map((hash) => held.has(hash));
   } catch {
     return hashes.map(() => false);
@@ -191,18 +196,19 @@ async function write(hash, blob) {
   }
 }
 
-async function put(database, hash, blob, most) {
+async function put(database, hash, blob, most, pin = '') {
   const transaction = database.transaction(['chunks', 'index', 'totals'], 'readwrite');
   const done = ended(transaction);
   done.catch(() => {});
   const [chunks, index, totals] = ['chunks', 'index', 'totals'].map((name) => transaction.objectStore(name));
   const [known, bytes] = await Promise.all([answer(index.get(hash)), answer(totals.get('bytes'))]);
-  index.put({ hash, size: blob.size, used: useTime() });
+  const isPinned = pin || known?.pin;
+  index.put({ hash, size: blob.size, ...(isPinned ? { pin: isPinned } : { used: useTime() }) });
   let evicted = [];
-  if (!known) {
-    chunks.put(blob, hash);
-    evicted = await makeRoom(transaction, (bytes ?? 0) + blob.size, most, hash);
-  }
+  if (!known) chunks.put(blob, hash);
+  const before = (known && !known.pin ? -blob.size : 0) + (bytes ?? 0);
+  if (isPinned) totals.put(before, 'bytes');
+  else if (!known) evicted = await makeRoom(transaction, before + blob.size, most, hash);
   await done;
   note(USED, '1');
   return { isKept: true, evicted };
@@ -258,7 +264,7 @@ async function dropChunk(hash) {
     done.catch(() => {});
     const [index, totals] = [transaction.objectStore('index'), transaction.objectStore('totals')];
     const [known, bytes] = await Promise.all([answer(index.get(hash)), answer(totals.get('bytes'))]);
-    if (known) totals.put(Math.max(0, bytes - known.size), 'bytes');
+    if (known && !known.pin) totals.put(Math.max(0, bytes - known.size), 'bytes');
     index.delete(hash);
     transaction.objectStore('chunks').delete(hash);
     await done;
@@ -280,7 +286,7 @@ async function noteUses() {
     const index = database.transaction('index', 'readwrite').objectStore('index');
     for (const hash of hashes) {
       const request = index.get(hash);
-      request.onsuccess = () => { if (request.result) index.put({ ...request.result, used: useTime() }); };
+      request.onsuccess = () => { if (request.result && !request.result.pin) index.put({ ...request.result, used: useTime() }); };
     }
   } catch { /* its place in the order stays */ }
 }
@@ -295,6 +301,73 @@ export async function cacheState() {
   return { bytes: 0, limit: 0, isPersistent: false };
 }
 
+// -- for good
+
+/** @returns {Record<string, number>} track -> the rendition that is kept of it, whole. Known at once. */
+export function keptTracks() {
+  try {
+    return JSON.parse(localStorage.getItem(PINNED) ?? '{}') ?? {};
+  } catch {
+    return {}; // an opaque origin keeps nothing
+  }
+}
+
+/** @param {string} track @param {number | null} rendition all of it is pinned; null: it is not any more. */
+export function noteKept(track, rendition) {
+  const { [track]: _, ...others } = keptTracks();
+  note(PINNED, JSON.stringify(rendition === null ? others : { ...others, [track]: rendition }));
+}
+
+/**
+ * Keep a chunk whose hash was checked until `unpin`.
+ * @param {string} track @param {string} hash @param {Uint8Array} data
+ * @returns {Promise<boolean>} @throws QuotaExceededError
+ */
+export function pinChunk(track, hash, data) {
+  const blob = new Blob([data]);
+  const pinned = writing.then(async () => {
+    const database = await open();
+    if (database) await put(database, hash, blob, Infinity, track);
+    return Boolean(database);
+  });
+  writing = pinned.catch(() => {});
+  return pinned;
+}
+
+/** What is pinned for a track is like all else again. @param {string} track */
+export function unpin(track) {
+  noteKept(track, null);
+  const done = writing.then(async () => {
+    const database = await open();
+    if (!database) return;
+    const transaction = database.transaction(['chunks', 'index', 'totals'], 'readwrite');
+    const all = ended(transaction);
+    const [index, totals] = [transaction.objectStore('index'), transaction.objectStore('totals')];
+    const lines = (await answer(index.getAll())).filter(({ pin }) => pin === track);
+    let bytes = await answer(totals.get('bytes')) ?? 0;
+    for (const { hash, size } of lines) {
+      index.put({ hash, size, used: useTime() });
+      bytes += size;
+    }
+    totals.put(bytes, 'bytes');
+    await all;
+    await shrink(database, await limit());
+  });
+  writing = done.catch(() => {});
+  return done;
+}
+
+/** @returns {Promise<Record<string, number>>} track -> bytes that are pinned for it. */
+export async function pinnedBytes() {
+  const bytes = {};
+  try {
+    const database = await open();
+    const lines = database ? await answer(database.transaction('index').objectStore('index').getAll()) : [];
+    for (const { pin, size } of lines) if (pin) bytes[pin] = (bytes[pin] ?? 0) + size;
+  } catch { /* as if there were none */ }
+  return bytes;
+}
+
 /** Forget everything that DIGM keeps on this device for this site; what is in memory goes with its page. */
 export async function forgetEverything() {
   await writing;
@@ -305,5 +378,7 @@ export async function forgetEverything() {
     for (const name of ['chunks', 'index', 'totals']) transaction.objectStore(name).clear();
     await ended(transaction);
     note(USED, null);
+    note(PINNED, null);
+    await globalThis.caches?.delete('digm-kept');
   } catch { /* there was nothing */ }
 }
