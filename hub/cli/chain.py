@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from digm.errors import CallerFault
-from hub.cli import chain_nodes, chain_orders, chain_tracks  # noqa: F401 - they add their commands
+from hub.cli import chain_nodes, chain_orders, chain_passes, chain_tracks  # noqa: F401 - they add their commands
 from hub.cli.chain_common import AsJson, chain, run, show
 
 if TYPE_CHECKING:
