@@ -183,7 +183,8 @@ function words(track) {
   if (track.state === 'reading') return 'being read, as publishing does';
   if (track.state === 'refused') return track.fault;
   const loud = track.loudness_lufs === null ? 'silent' : `${track.loudness_lufs.toFixed(1)} LUFS`;
-  return [`${track.codec.toUpperCase()}, ${(track.size / 1e6).toFixed(1)} MB, ${loud}.`, ...track.notes].join(' ');
+  const before = track.published ? [`Published already, as “${track.published.title}”: that stays as it is; only its price, shares and copies can be changed from here.`] : [];
+  return [...before, `${track.codec.toUpperCase()}, ${(track.size / 1e6).toFixed(1)} MB, ${loud}.`, ...track.notes].join(' ');
 }
 
 /** @param {(file: File) => void} then */
@@ -312,7 +313,7 @@ export class Desk {
       const field = at(`all-${name}`);
       const text = values.size === 1 ? String([...values][0]) : '';
       if (document.activeElement !== field && field.value !== text) field.value = text;
-      field.placeholder = values.size > 1 ? 'different ones' : '';
+      field.placeholder = values.size > 1 ? 'various' : '';
     }
     const first = tracks.find((track) => track.cover) ?? tracks[0];
     const shown = first ? `${first.cover} ${first.tags.title}` : '';

@@ -5,8 +5,19 @@ import { artwork, ask, clock, el } from './studio-api.js';
 const at = (id) => document.getElementById(id);
 const STATES = { healthy: 'proves what it holds', unproven: 'not audited yet', slow: 'answers late', absent: 'did not answer', failed: 'failed an audit', gone: 'gone' };
 
+const SALES = { waiting: 'waits for its key', delivered: 'delivered', given: 'given by you', refunded: 'money went back' };
+
+/** @param {number} seconds since 1970 */
+const when = (seconds) => new Date(seconds * 1000).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+
 export class Music {
   #shown = '';
+  #knowChain;
+
+  /** @param {(chain: any) => void} knowChain is told how the chain is */
+  constructor(knowChain) {
+    this.#knowChain = knowChain;
+  }
 
   async update() {
     const found = await ask('GET', '/api/music');
@@ -17,13 +28,27 @@ export class Music {
     at('hub').href = `${found.hub}/`;
     at('music').replaceChildren(...this.#music(found));
     at('nodes').replaceChildren(...this.#nodes(found));
+    this.#sales(found);
+    this.#knowChain(found.chain);
+  }
+
+  #sales({ sales, income }) {
+    at('sales-part').hidden = !sales.length;
+    at('income').textContent = income.length ? `Listeners paid ${income.join(' and ')} for keys that they have.` : '';
+    const rows = sales.map((sale) => el('tr', {},
+      el('th', { scope: 'row' }, el('b', { dir: 'auto', text: sale.title }), el('span', { class: 'by', title: sale.buyer, text: `${sale.buyer.slice(0, 8)}…${sale.buyer.slice(-4)}` })),
+      el('td', { text: sale.paid ?? '–' }),
+      el('td', { class: sale.state === 'waiting' ? 'bad' : '', text: SALES[sale.state] ?? sale.state, title: sale.state === 'waiting' ? `until ${when(sale.deliver_before)}, then the money goes back` : null }),
+      el('td', { text: when(sale.at) })));
+    const head = el('tr', {}, ...['Track', 'Paid', 'Key', 'When'].map((text) => el('th', { scope: 'col', text })));
+    at('sales').replaceChildren(el('div', { class: 'card music' }, el('table', {}, el('thead', {}, head), el('tbody', {}, ...rows))));
   }
 
   #music({ tracks, is_hub_up: isUp, trouble, hub }) {
     const notes = trouble.map((sentence) => el('p', { class: 'soft small', text: sentence }));
     if (!tracks.length) return [el('p', { class: 'soft', text: 'Nothing is published yet.' }), ...notes];
     const rows = tracks.map((track) => this.#row(track, isUp ? hub : null));
-    const head = el('tr', {}, ...['', 'Track', 'Free', 'Copies', 'Listening'].map((text) => el('th', { scope: 'col', text })));
+    const head = el('tr', {}, ...['', 'Track', 'Price', 'Free', 'Sold', 'Copies', 'Listening'].map((text) => el('th', { scope: 'col', text })));
     return [el('div', { class: 'card music' }, el('table', {}, el('thead', {}, head), el('tbody', {}, ...rows))), ...notes];
   }
 
@@ -35,7 +60,9 @@ export class Music {
       el('td', { class: 'music-cover' }, artwork(track.cover && `/covers/${track.cover}`, track.title)),
       el('th', { scope: 'row' }, title, el('span', { class: 'by', dir: 'auto', text: [track.artist || 'Unknown artist', clock(track.duration_s)].join(' · ') }),
         !track.has_key && track.is_own && el('span', { class: 'bad small', text: 'Its key is missing in your vault: nobody can hear it.' })),
+      el('td', {}, track.price ?? (track.album_price ? 'in the album' : 'free'), track.album_price && el('span', { class: 'by', text: `together ${track.album_price}` })),
       el('td', { text: track.preview_s ? `first ${track.preview_s} s` : 'all of it' }),
+      el('td', {}, String(track.sold || '–'), track.waiting > 0 && el('span', { class: 'by', text: `${track.waiting} waiting` })),
       el('td', { class: isShort ? 'bad' : '', text: copies }),
       el('td', { text: String(track.listeners || '–') }));
   }

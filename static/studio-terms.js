@@ -3,22 +3,44 @@
 import { ask, el, icon } from './studio-api.js';
 
 const PREVIEW_S = 30;
+const WHY_NOT = {
+  chain: 'No chain is known here, so it is published at your own hub only: digm up brings a devnet, DIGM_CHAIN_RPC names another chain.',
+  account: 'There is no account for the chain here, so it is published at your own hub only: digm chain key makes one.',
+};
 const at = (id) => document.getElementById(id);
 
 export class Terms {
   #form = at('terms');
   #button = at('publish');
   #fault = at('terms-fault');
+  #sells = false;
 
   constructor() {
-    this.#form.addEventListener('input', () => this.#dress());
+    this.#form.addEventListener('input', () => { this.#fault.textContent = ''; this.#dress(); });
     this.#form.addEventListener('submit', (event) => { event.preventDefault(); this.#publish(); });
     at('add-share').onclick = () => { this.#addShare(); this.#dress(); };
     this.#dress();
   }
 
+  /**
+   * What the chain lets be done.
+   * @param {{account: string | null, is_known: boolean, sells: boolean}} chain
+   */
+  know(chain) {
+    const can = chain.is_known && chain.account !== null;
+    const field = this.#form.querySelector('[name=is_on_chain]');
+    if (field.disabled === can) {
+      field.disabled = !can;
+      field.checked = can;
+    }
+    at('chain-said').textContent = can ? `Your account there is ${chain.account}.` : WHY_NOT[chain.is_known ? 'account' : 'chain'];
+    this.#sells = can && chain.sells;
+    this.#dress();
+  }
+
   /** @param {{tracks: any[], journey: any}} state */
   show({ tracks, journey }) {
+    at('album-price-part').hidden = tracks.length < 2;
     const ready = tracks.filter((track) => track.state === 'ready').length;
     const isBusy = journey?.state === 'running';
     this.#button.disabled = isBusy || !tracks.length || ready < tracks.length;
@@ -29,7 +51,7 @@ export class Terms {
   #field(name) { return this.#form.elements.namedItem(name); }
 
   #dress() {
-    const kind = this.#field('kind').value;
+    const kind = this.#form.querySelector('[name=kind]:checked').value;
     const preview = this.#field('preview');
     at('price-fields').hidden = kind === 'free';
     at('price-name').textContent = kind === 'least' ? 'Each track, at least' : 'Each track costs';
@@ -38,9 +60,13 @@ export class Terms {
     at('shares-said').textContent = shares ? `${shares} payee${shares === 1 ? '' : 's'}` : 'all of it is yours';
     const copies = this.#field('copies').value.trim();
     at('copies-said').textContent = copies && copies !== '0' ? `${copies} for ${this.#field('months').value} months` : 'none but your own';
-    const isOnChain = this.#field('is_on_chain').checked;
+    const isOnChain = this.#form.querySelector('[name=is_on_chain]').checked;
+    at('kind').disabled = !(isOnChain && this.#sells);
+    if (at('kind').disabled && kind !== 'free') {
+      this.#form.querySelector('[value=free]').checked = true;
+      at('price-fields').hidden = true;
+    }
     for (const part of ['copies-part', 'shares-part']) at(part).hidden = !isOnChain;
-    this.#fault.textContent = '';
   }
 
   #addShare() {
@@ -60,12 +86,13 @@ export class Terms {
   }
 
   #read() {
-    const kind = this.#field('kind').value;
-    const isOnChain = this.#field('is_on_chain').checked;
+    const kind = this.#form.querySelector('[name=kind]:checked').value;
+    const isOnChain = this.#form.querySelector('[name=is_on_chain]').checked;
     const shares = isOnChain ? [...at('shares').children] : [];
     return {
       is_on_chain: isOnChain,
       price: kind === 'free' ? '' : this.#field('price').value.trim() || '?',
+      album_price: kind === 'free' || at('album-price-part').hidden ? '' : this.#field('album_price').value.trim(),
       token: this.#field('token').value,
       is_at_least: kind === 'least',
       preview_s: this.#number('preview'),

@@ -18,10 +18,10 @@ function say(sentence) {
 }
 
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
-const music = new Music();
 const desk = new Desk(say);
-const journey = new Journey(() => music.update().catch(() => {}));
 const terms = new Terms();
+const music = new Music((chain) => terms.know(chain));
+const journey = new Journey(() => music.update().catch(() => {}));
 
 async function follow() {
   let version = 0;

@@ -17,7 +17,7 @@ from hub.studio.desk import DeskTrack
 from hub.studio.journey import Journey, release_of
 from hub.studio.music import music_of
 from hub.studio.room import ROOM, Room
-from hub.studio.terms import TermsBody, read_terms
+from hub.studio.terms import TermsBody, check_free, read_terms
 
 WAIT_S = 20.0
 MAX_BODY_BYTES = 32 << 10
@@ -102,6 +102,8 @@ def _track(track: DeskTrack) -> dict[str, Any]:
         "cover": f"/desk/{track.id}/cover?{track.cover_version}" if track.cover else None,
         "can_be_heard": track.path.suffix.lower() in AUDIO_TYPES,
     }
+    if (before := track.published) is not None:
+        found["published"] = {"title": before.title, "preview_s": before.preview_s}
     if (made := track.ingested) is not None:
         found |= {
             "duration_s": made.duration_s,
@@ -168,6 +170,7 @@ async def publish(request: web.Request) -> web.Response:
     tracks = list(room.desk.tracks)
     release_of(tracks)
     terms = read_terms(body, [track.ingested.duration_s for track in tracks if track.ingested])
+    check_free(terms, [track.published for track in tracks if track.published])
     room.begin(Journey(room.settings, terms, tracks, room.news))
     return answer({})
 
@@ -184,7 +187,7 @@ async def forget(request: web.Request) -> web.Response:
 async def music(request: web.Request) -> web.Response:
     """What is published, and how it fares."""
     room = request.app[ROOM]
-    return answer(await music_of(room.settings, room.vault))
+    return answer(await music_of(room.settings, room.vault, room.chain.state))
 
 
 # -- what the page's own elements fetch

@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from digm.json_reader import MAX_TEXT
 from digm.plain_text import clean_text
 from hub.media import IngestedTrack, Tags, ingest, make_cover
 from hub.publishing.sources import AUDIO_SUFFIXES
+from hub.storage.catalogue import TrackEntry
 from hub.storage.durable import disk_faults_named, make_folder
 from hub.studio.news import News
 
@@ -44,6 +45,7 @@ class DeskTrack:
         done: of receiving or reading, 0 to 1.
         tags: as they will be published.
         fault: why it cannot be.
+        published: the track that was made of the same bytes before; it stays as it is.
     """
 
     id: str
@@ -57,6 +59,7 @@ class DeskTrack:
     cover: Path | None = None
     cover_version: int = 0
     fault: str | None = None
+    published: TrackEntry | None = None
 
     @property
     def for_publishing(self) -> IngestedTrack:
@@ -66,10 +69,17 @@ class DeskTrack:
 
 
 class Desk:
-    """Everything on the desk, in the order in which it will be published. Owns the files under its folder."""
+    """Everything on the desk, in the order in which it was dropped. Owns the files under its folder.
 
-    def __init__(self, data: Path, news: News) -> None:
+    Args:
+        published: finds the track that was made of a file before; blocks.
+    """
+
+    def __init__(
+        self, data: Path, news: News, published: Callable[[Path], TrackEntry | None] = lambda _: None
+    ) -> None:
         self.tracks: list[DeskTrack] = []
+        self._published = published
         self._folder = data / FOLDER
         self._news = news
         self._reading: asyncio.Queue[DeskTrack] = asyncio.Queue()
@@ -227,6 +237,7 @@ class Desk:
         try:
             media = track.path.parent / "media"
             ingested = await asyncio.to_thread(ingest, track.path, media, None, progress)
+            track.published = await asyncio.to_thread(self._published, track.path)
         except DigmError as fault:
             track.state, track.fault = "refused", fault.message.replace(str(track.path), track.name)
         else:

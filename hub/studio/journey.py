@@ -18,7 +18,7 @@ from hub.config import Settings
 from hub.publishing.model import Note, ProgressEvent, PublishedTrack, PublishOptions, Report
 from hub.publishing.publish import Publisher
 from hub.publishing.sources import ReleaseSource
-from hub.studio.desk import Desk, DeskTrack
+from hub.studio.desk import MAX_NUMBER, Desk, DeskTrack
 from hub.studio.news import News
 from hub.studio.terms import Terms
 
@@ -50,7 +50,8 @@ class Journey:
     """
 
     def __init__(self, settings: Settings, terms: Terms, tracks: Sequence[DeskTrack], news: News) -> None:
-        self._settings, self._terms, self._tracks, self._news = settings, terms, list(tracks), news
+        self._settings, self._terms, self._news = settings, terms, news
+        self._tracks = sorted(tracks, key=lambda track: track.tags.track_number or MAX_NUMBER + 1)
         self._done: dict[tuple[Path, str], float] = {}
         self.state: Literal["running", "done", "failed"] = "running"
         self.sentence = ""

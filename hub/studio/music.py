@@ -7,30 +7,37 @@ import structlog
 
 from digm.errors import DigmError
 from digm.ids import to_hex
+from hub.chain.keystore import FILE_NAME as KEY_FILE
+from hub.chain.keystore import address_of
+from hub.chain.opening import folder_of
+from hub.chain.state import ChainState
 from hub.cli.hub_api import HubApi
 from hub.config import Settings
 from hub.publishing.vault import Vault
 from hub.storage.catalogue import Catalogue, TrackEntry
+from hub.studio.sales import Till
 
 log = structlog.get_logger()
 _MOST_NODES = 50
 
 
-async def music_of(settings: Settings, vault: Vault) -> dict[str, Any]:
+async def music_of(settings: Settings, vault: Vault, state: ChainState) -> dict[str, Any]:
     """Everything for the page. What cannot be asked is None, with a sentence in `trouble`."""
     entries = await asyncio.to_thread(_listed, settings)
+    till = Till(state, [entry for entry in entries if entry.artist_key == to_hex(vault.artist_key)])
     found: dict[str, Any] = {"hub": settings.public_url or settings.signal_url, "trouble": []}
     network = await _ask(settings, "/api/nodes", found["trouble"])
-    chain = await _ask(settings, "/api/chain", found["trouble"]) if network is not None else None
     swarms = await _ask(settings, "/api/operator/swarms", found["trouble"]) if network is not None else None
     found["is_hub_up"] = network is not None
     copies = {one["track_root"]: one for one in (network or {}).get("tracks", ())}
     heard = {one["track"]: one for one in (swarms or {}).get("swarms", ())}
     found["tracks"] = [
-        _track(entry, vault, copies.get(entry.track_root), heard.get(entry.track_root)) for entry in entries
+        _track(entry, vault, copies.get(entry.track_root), heard.get(entry.track_root)) | till.of(entry)
+        for entry in entries
     ]
+    found["sales"], found["income"] = till.latest(), till.income()
     found["nodes"] = [_node(one) for one in (network or {}).get("nodes", ())][:_MOST_NODES]
-    found["chain"] = None if chain is None else _chain(chain)
+    found["chain"] = _chain(settings, state)
     return found
 
 
@@ -73,5 +80,12 @@ def _node(node: Any) -> dict[str, Any]:
     return {name: node.get(name) for name in ("operator", "network", "peer_id", "state", "latency_ms")}
 
 
-def _chain(chain: Any) -> dict[str, Any]:
-    return {name: chain.get(name) for name in ("chain_id", "block", "is_current", "trouble")}
+def _chain(settings: Settings, state: ChainState) -> dict[str, Any]:
+    account = address_of(folder_of(settings) / KEY_FILE)
+    return {
+        "account": account,
+        "is_known": state.deployed is not None,
+        "sells": state.deployed is not None and "sales" in state.deployed.addresses,
+        "is_current": state.is_current,
+        "trouble": state.trouble,
+    }

@@ -4,6 +4,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from digm.chain_sales import COIN
+from digm.errors import CallerFault
+from hub.chain.amounts import say_amount
+from hub.chain.client import ChainClient
+from hub.chain.deployment import Deployment
 from hub.chain.going_public import GoingPublic, check_ready
 from hub.chain.opening import open_deployed
 from hub.chain.ordering import CopyTerms
@@ -21,10 +26,38 @@ from hub.studio.terms import Terms
 async def check(settings: Settings, terms: Terms) -> None:
     """Whether there are chain, contracts, key, and terms that they take. Raises as `check_ready`."""
     if terms.copies:
-        await check_ready(settings, _copy_terms(terms))
-        return
-    async with open_deployed(settings, with_key=True):
-        return
+        settings = await check_ready(settings, _copy_terms(terms))
+    async with open_deployed(settings, with_key=True) as (_, deployed):
+        _check_sales(deployed, terms)
+
+
+def _check_sales(deployed: Deployment, terms: Terms) -> None:
+    if terms.price and "sales" not in deployed.addresses:
+        raise CallerFault(
+            "no_sales", "The contracts here sell nothing: digm chain deploy puts the one that does beside them."
+        )
+
+
+async def _sell(
+    client: ChainClient, deployed: Deployment, terms: Terms, roots: Sequence[str], journey: Journey
+) -> None:
+    journey.on("price")
+    token = COIN if terms.token == "coin" else deployed.addresses[terms.token]  # noqa: S105 - of money
+    names = [await track_of(client, deployed, root) for root in roots]
+    asked = (token, terms.price, terms.is_at_least)
+    for number, name in enumerate(names):
+        await tell(client, deployed, "sales", f"sell {name.hex()} *", "set_offer", name, *asked)
+        journey.on("price", done=(number + 1) / (len(names) + 1))
+    symbol = "PARA" if terms.token == "para" else "coins"  # noqa: S105
+    words = f"{'from ' if terms.is_at_least else ''}{say_amount(terms.price)} {symbol}"
+    if terms.album_price:
+        payees = payees_of(terms.shares or (f"{client.sender.address}=100",))
+        asked = (token, terms.album_price, terms.is_at_least)
+        await tell(
+            client, deployed, "sales", f"sell together {names[0].hex()} *", "set_album", names, payees, *asked
+        )
+        words += f", together {say_amount(terms.album_price)} {symbol}"
+    journey.done("price", words)
 
 
 def _copy_terms(terms: Terms) -> CopyTerms:
@@ -55,6 +88,8 @@ async def go_on(settings: Settings, terms: Terms, tracks: Sequence[PublishedTrac
                 await tell(client, deployed, "registry", purpose, "set_split", name, payees, False)
                 journey.on("split", done=(number + 1) / len(roots))
             journey.done("split", f"{len(payees)} payees")
+        if terms.price:
+            await _sell(client, deployed, terms, roots, journey)
     if terms.copies:
         await _copies(settings, terms, roots, journey)
 
@@ -67,7 +102,10 @@ async def _copies(settings: Settings, terms: Terms, roots: Sequence[str], journe
         if step == "ordered":
             escrow[root] = facts["escrow"]
             until = time.strftime("%Y-%m-%d", time.gmtime(facts["ends_at"]))
-            words = f"{facts['replicas']} copies until {until}, {facts['escrow']} PARA in escrow"
+            count = f"{facts['replicas']} cop{'ies' if facts['replicas'] > 1 else 'y'}"
+            of_each = " of each" if len(roots) > 1 else ""
+            together = sum(float(one) for one in escrow.values())  # for reading; the chain counts exactly
+            words = f"{count}{of_each} until {until}, {together:.4g} PARA in escrow"
             _part(journey, "order", len(escrow), len(roots), words)
         elif step in ("told", "not_told"):
             words = "the hub told the nodes" if step == "told" else "the nodes read it on the chain"
@@ -75,7 +113,10 @@ async def _copies(settings: Settings, terms: Terms, roots: Sequence[str], journe
         elif step in found:
             found[step][root] = int(facts.get("accepted", facts.get("nodes", 0)))
             least = min(found[step].get(one, 0) for one in roots)
-            _part(journey, step, least, terms.copies, f"{least} of {terms.copies}")
+            words = (
+                f"{least} of {terms.copies}" if step == "accepted" else f"by {least} node{'s' * (least != 1)}"
+            )
+            _part(journey, step, least, terms.copies, words)
 
     async with HubApi(settings.signal_url or "") as api:
         going = GoingPublic(settings, _copy_terms(terms), HubSwarm(settings, api), say)

@@ -3,12 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from aiohttp import web
 
 from digm.errors import CallerFault
+from hub.chain.follower import ChainFollower
 from hub.config import Settings
+from hub.publishing.sources import fingerprint
 from hub.publishing.vault import Vault
+from hub.storage.catalogue import Catalogue, TrackEntry
 from hub.studio.desk import Desk
 from hub.studio.journey import Journey
 from hub.studio.news import News
@@ -18,15 +22,25 @@ class Room:
     """One artist's studio.
 
     Attributes:
+        chain: what stands there.
         journey: the release that is on its way, or ended last.
     """
 
     def __init__(self, settings: Settings, vault: Vault) -> None:
         self.settings, self.vault = settings, vault
         self.news = News()
-        self.desk = Desk(settings.data, self.news)
+        self.desk = Desk(settings.data, self.news, self._published)
+        self.chain = ChainFollower(settings)
         self.journey: Journey | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def _published(self, path: Path) -> TrackEntry | None:
+        """As `Publisher` looks for it. Blocks."""
+        for secret in self.vault.by_source(fingerprint(path).sha256):
+            with Catalogue.open_for_reading(self.settings.data) as catalogue:
+                if entry := catalogue.track(secret.track_root):
+                    return entry
+        return None
 
     def check_idle(self) -> None:
         """Raises CallerFault `busy`."""
@@ -47,6 +61,7 @@ class Room:
         """With what runs in it. Raises as `Desk.open`."""
         with self.desk.open():
             self._tasks.add(asyncio.create_task(self.desk.read_on(), name="desk"))
+            self._tasks.add(asyncio.create_task(self.chain.run(), name="chain"))
             try:
                 yield
             finally:

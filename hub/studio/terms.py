@@ -8,6 +8,7 @@ import msgspec
 from digm.errors import CallerFault
 from digm.pinning import MAX_REPLICAS, MONTH_S
 from hub.chain.amounts import read_amount
+from hub.storage.catalogue import TrackEntry
 
 MOST_MONTHS = 120
 MOST_PREVIEW_S = 3_600
@@ -27,12 +28,14 @@ class TermsBody(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         is_on_chain: False: at the own hub only, for everybody and free.
         price: for each track; empty: free.
+        album_price: for all of them together; empty: they are not sold together.
         preview_s: how much is free to hear; None: all.
         copy_price: PARA for a GiB and day of one copy.
     """
 
     is_on_chain: bool = True
     price: str = ""
+    album_price: str = ""
     token: str = "para"  # noqa: S105 - of money
     is_at_least: bool = False
     preview_s: int | None = None
@@ -48,11 +51,13 @@ class Terms:
 
     Attributes:
         price: units of the token; 0: it is free.
+        album_price: of all together; 0: they are not sold together.
         shares: `ADDRESS=PERCENT` each; empty: all of it is the artist's.
     """
 
     is_on_chain: bool
     price: int
+    album_price: int
     token: str
     is_at_least: bool
     preview_s: int | None
@@ -70,11 +75,13 @@ def read_terms(body: TermsBody, lengths_s: Sequence[float]) -> Terms:
     Raises:
         CallerFault: `bad_terms`, `bad_amount`, `bad_split`, `bad_address`: a sentence for whoever typed it.
     """
-    price = read_amount(body.price.strip()) if body.price.strip() else 0
+    price, album_price = _amount(body.price), _amount(body.album_price)
     if body.token not in TOKENS:
         raise _bad("The price is in PARA or in the chain's coin.")
     if not body.is_on_chain and (price or body.shares or body.copies):
         raise _bad("Prices, shares and copies stand on the chain: publish there, or leave them out.")
+    if album_price and (not price or len(lengths_s) < 2):
+        raise _bad("An album's price is for two or more tracks that are sold.")
     _check_preview(body.preview_s, price, lengths_s)
     if not 0 <= body.copies <= MAX_REPLICAS or not 1 <= body.months <= MOST_MONTHS:
         raise _bad(f"Copies are 0 to {MAX_REPLICAS}, for 1 to {MOST_MONTHS} months.")
@@ -86,6 +93,7 @@ def read_terms(body: TermsBody, lengths_s: Sequence[float]) -> Terms:
     return Terms(
         body.is_on_chain,
         price,
+        album_price,
         body.token,
         body.is_at_least,
         body.preview_s,
@@ -94,6 +102,21 @@ def read_terms(body: TermsBody, lengths_s: Sequence[float]) -> Terms:
         body.months * MONTH_S,
         read_amount(body.copy_price.strip() or "1"),
     )
+
+
+def check_free(terms: Terms, published: Sequence[TrackEntry]) -> None:
+    """What is everybody's stays so. Raises CallerFault `free_already`."""
+    for entry in published:
+        if terms.price and entry.preview_s is None:
+            raise CallerFault(
+                "free_already",
+                f"{entry.title} was published before, free for everybody, and cannot be sold any more: take it "
+                "off the desk, or make another recording of it.",
+            )
+
+
+def _amount(text: str) -> int:
+    return read_amount(text.strip()) if text.strip() else 0
 
 
 def _check_preview(preview_s: int | None, price: int, lengths_s: Sequence[float]) -> None:

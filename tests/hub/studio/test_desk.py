@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import msgspec
 import pytest
 from PIL import Image
 
@@ -11,6 +12,7 @@ from hub.config import Settings
 from hub.storage.catalogue import Catalogue
 from hub.studio.desk import FOLDER, safe_name
 from hub.studio.news import News
+from hub.studio.terms import TermsBody, read_terms
 from tests.hub.publishing.conftest import write_wav
 from tests.hub.studio.conftest import Studio
 
@@ -104,3 +106,40 @@ async def test_a_second_studio_on_one_folder_is_refused_and_leftovers_are_swept(
 )
 def test_a_name_is_a_name_and_nothing_else(given: str, kept: str) -> None:
     assert safe_name(given) == kept
+
+
+async def test_what_was_published_free_is_known_again_and_cannot_be_sold(
+    studio: Studio, tmp_path: Path
+) -> None:
+    await studio.enter()
+    wav = write_wav(tmp_path / "tone.wav", 2.0).read_bytes()
+    for _ in range(2):
+        assert (await studio.ask("PUT", "/api/desk/files?name=tone.wav", wav))[0] == 200
+        (track,) = (await studio.until(lambda state: state["tracks"] and is_read(state)))["tracks"]
+        if "published" not in track:
+            assert (await studio.ask("POST", "/api/publish", {"is_on_chain": False}))[0] == 200
+            await studio.until(lambda state: state["journey"]["state"] == "done")
+    assert track["published"] == {"title": "tone", "preview_s": None}
+    status, said = await studio.ask("POST", "/api/publish", {"price": "2.50", "preview_s": 1})
+    assert status == 400 and said["error"]["code"] == "free_already"
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"price": "2.50"}, "free beginning"),
+        ({"price": "much", "preview_s": 30}, "no amount"),
+        ({"price": "1", "preview_s": 600}, "shortest recording"),
+        ({"price": "1", "preview_s": 0}, "1 to 3600"),
+        ({"price": "1", "preview_s": 30, "is_on_chain": False}, "stand on the chain"),
+        ({"album_price": "4"}, "two or more tracks"),
+        ({"price": "1", "preview_s": 30, "token": "gold"}, "PARA"),
+        ({"copies": 101}, "0 to 100"),
+        ({"shares": [{"account": "0x" + "11" * 20, "percent": "60"}]}, "100 per cent"),
+        ({"shares": [{"account": "somebody", "percent": "100"}]}, "no address"),
+    ],
+)
+def test_terms_that_cannot_be_are_said_in_words(said: dict, words: str) -> None:
+    body = msgspec.convert(said, TermsBody)
+    with pytest.raises(CallerFault, match=words):
+        read_terms(body, [120.0, 90.0] if "album_price" not in said else [120.0])
