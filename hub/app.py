@@ -14,6 +14,7 @@ from hub.api.fresh_index import add_fresh_index
 from hub.api.nodes import add_nodes
 from hub.api.pins import add_pins
 from hub.api.reasons import reasons
+from hub.api.receipts import add_receipts
 from hub.api.reports import add_reports
 from hub.api.sales import add_sales
 from hub.api.server import Runner, add_safe_headers
@@ -71,6 +72,7 @@ def create_app(settings: Settings, static: StaticFiles | None = None) -> web.App
     app.add_routes(music.routes())
     add_signalling(app, settings)
     add_reports(app)
+    add_receipts(app)
     add_bridge(app)
     app[READINESS] = Readiness(services, app[BRIDGE])
     add_chain(app)

@@ -218,6 +218,9 @@ class Settings(ChainSettings, frozen=True, kw_only=True):
     grants_per_minute: Annotated[
         int, Meta(ge=1, description="Listening grants that one address may ask for in a minute.")
     ] = 120
+    listening_proof: Annotated[
+        bool, Meta(description="Collect the receipts that listeners sign for who gave to them, if they agree.")
+    ] = False
     verify_reads: Annotated[
         bool, Meta(description="Hash every chunk when it is read from disk; a damaged one is refused.")
     ] = True

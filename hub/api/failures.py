@@ -12,6 +12,8 @@ from hub.metrics import HTTP_REQUESTS, HTTP_SECONDS
 
 log = structlog.get_logger()
 STATUS_BY_CODE = {
+    "receipts_off": 404,
+    "receipts_not_yours": 403,
     "bad_id": 404,  # in a path, a name that cannot exist
     "not_found": 404,
     "track_not_found": 404,

@@ -38,6 +38,7 @@ COMMANDS = {
     "relay": "Run the TURN relay for listeners behind NATs.",
     "artist": "Run the artist's key vault and inbox.",
     "studio": "Open the artist's page on this machine.",
+    "receipts": "Show, export and check listening receipts.",
     "demo": "Render the demo music into a folder.",
     "chain": "Contracts: who published what, and who is paid.",
 }
