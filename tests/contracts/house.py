@@ -139,6 +139,7 @@ class House:
     nodes: list[bytes]
     stranger: bytes
     sales: Contract
+    passes: Contract
     rules: dict[str, int] = field(default_factory=lambda: dict(RULES))
     tracks: dict[bytes, Track] = field(default_factory=dict)
 
@@ -225,8 +226,10 @@ def build_house(machine: Machine, **changed_rules: int) -> House:
     registry = Contract.deploy(machine, compiled("TrackRegistry"), deployer)
     paid_in = [ZERO, tokens["PARA"].address]
     sales = Contract.deploy(machine, compiled("Sales"), deployer, registry.address, DAY_S, paid_in)
+    passes = Contract.deploy(machine, compiled("Passes"), deployer, paid_in)
     for who in (artist, stranger, *nodes):
         tokens["PARA"].send(who, "approve", sales.address, 2**256 - 1)
+        tokens["PARA"].send(who, "approve", passes.address, 2**256 - 1)
     rules = RULES | changed_rules
     terms = [(tokens[symbol].address, ELDER_MINIMUM, COLD_MINIMUM, PER_GIB) for symbol in ("DIGM", "XFG")]
     pinning = Contract.deploy(
@@ -253,5 +256,6 @@ def build_house(machine: Machine, **changed_rules: int) -> House:
         nodes,
         stranger,
         sales,
+        passes,
         rules,
     )

@@ -45,10 +45,12 @@ def values_of(house: House, entry: dict[str, Any]) -> tuple[Any, ...]:
             return (house.digm.address, house.para.address, ZERO, house.stranger)
         case "address", _:
             return (house.nodes[0], house.nodes[1], ZERO, b"\xff" * 20)
-        case "bytes32", "track":
+        case "bytes32", "track" | "item":
             return (house.track, bytes(32), b"\xff" * 32)
         case "bytes32", _:
             return (bytes(32), b"\xff" * 32)
+        case "bytes32[]", "tracks":
+            return ([], [house.track], [house.track, house.track], [bytes(32)] * 64)
         case "bytes32[]", _:
             return ([], [bytes(32)] * 20)
         case "bytes", _:
@@ -59,6 +61,24 @@ def values_of(house: House, entry: dict[str, Any]) -> tuple[Any, ...]:
                 [(house.stranger, HUGE)],
                 [(ZERO, 10_000)],
                 [(house.stranger, HUGE), (house.artist, 10_001)],
+                [(house.stranger, 10_000)],
+            )
+        case "tuple", "said":
+            words = (b"\xff" * 32,) * 3
+            until = house.machine.now + 600
+            key = b"k" * 32
+            return (
+                (*words, house.track, ZERO, 0, ZERO, bytes(32), 0, 0),
+                (*words, house.track, house.para.address, 1, ZERO, key, 1, until),
+                (*words, bytes(32), house.stranger, HUGE, house.stranger, key, 2, until),
+                (*words, house.track, ZERO, 1, house.artist, key, 255, until),
+                (*words, house.track, ZERO, 1, house.artist, key, 1, HUGE),
+            )
+        case "tuple", _:
+            return (
+                (0, bytes(32), bytes(32)),
+                (27, b"\x11" * 32, b"\x11" * 32),
+                (255, b"\xff" * 32, b"\xff" * 32),
             )
         case "tuple[]", "renditions":
             return ([], [(0, 0, 0)], [(HUGE, HUGE, HUGE)], [(1, 1, HUGE)], [(2**255, 2, 1)])
@@ -73,6 +93,7 @@ def functions() -> list[Any]:
         ("pinning", "Pinning"),
         ("para", "Token"),
         ("sales", "Sales"),
+        ("passes", "Passes"),
     ):
         for entry in compiled(name)["abi"]:
             if entry["type"] == "function" and entry["stateMutability"] not in ("view", "pure"):
