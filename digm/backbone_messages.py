@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from enum import IntEnum
 
-from digm.carried_grants import MAX_CARRIED_BYTES, REQUEST_BYTES
+from digm.carried_grants import MAX_CARRIED_BYTES, MAX_REQUEST_BYTES
 from digm.errors import CallerFault, PeerFault, Unavailable
 from digm.ids import ID_BYTES
 from digm.manifest import MAX_COVER_BYTES, MAX_MANIFEST_BYTES
@@ -49,7 +49,7 @@ AUDIT = StreamProtocol("/digm/audit/1.0.0", 1_024, 1_024, 20.0)
 PRESENCE = StreamProtocol("/digm/presence/1.0.0", 2_048, 2_049, 10.0)
 ANNOUNCEMENT = StreamProtocol("/digm/announcement/1.0.0", ID_BYTES, MAX_GOSSIP_BYTES + 1, 5.0)
 DEPLOYMENT = StreamProtocol("/digm/deployment/1.0.0", ID_BYTES, 65_537, 10.0)
-GRANT = StreamProtocol("/digm/grant/1.0.0", REQUEST_BYTES, MAX_CARRIED_BYTES + 1, 8.0)
+GRANT = StreamProtocol("/digm/grant/1.0.0", MAX_REQUEST_BYTES, MAX_CARRIED_BYTES + 1, 8.0)
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (MANIFEST, COVER, PEER, PIN, AUDIT, PRESENCE, ANNOUNCEMENT, DEPLOYMENT, GRANT)

@@ -22,6 +22,9 @@ _SIGNATURE_BYTES = 64
 _NOT_AFTER = struct.Struct(">Q")
 _HEAD_BYTES = ID_BYTES + 2 * _SIGNATURE_BYTES + _NOT_AFTER.size
 REQUEST_BYTES = 3 * ID_BYTES
+ACCOUNT_SIGNATURE_BYTES = 65
+MAX_PROOF_BYTES = 2_048 + ACCOUNT_SIGNATURE_BYTES
+MAX_REQUEST_BYTES = REQUEST_BYTES + MAX_PROOF_BYTES
 MAX_SEALED_BYTES = 512 * 1024  # what fits into a message of the vault link
 MAX_CARRIED_BYTES = _HEAD_BYTES + MAX_SEALED_BYTES
 LONGEST_S = 400 * 24 * 3600  # a grant that is to live longer is refused
@@ -33,15 +36,18 @@ class CarriedRequest:
 
     Attributes:
         player_key: the page's X25519 key.
+        proof: of an account that may hear more than everybody (`digm.sign_in`): the message in UTF-8, and
+            behind it the account's signature of 65 bytes; empty: none.
     """
 
     artist_key: bytes
     track_root: bytes
     player_key: bytes
+    proof: bytes = b""
 
     def encode(self) -> bytes:
-        """96 bytes."""
-        return self.artist_key + self.track_root + self.player_key
+        """96 bytes, and the proof."""
+        return self.artist_key + self.track_root + self.player_key + self.proof
 
     @classmethod
     def decode(cls, frame: bytes) -> "CarriedRequest":
@@ -50,9 +56,15 @@ class CarriedRequest:
         Raises:
             PeerFault: `bad_grant_request`.
         """
-        if len(frame) != REQUEST_BYTES:
-            raise PeerFault("bad_grant_request", f"It has {REQUEST_BYTES} bytes, not {len(frame)}.")
-        return cls(frame[:ID_BYTES], frame[ID_BYTES : 2 * ID_BYTES], frame[2 * ID_BYTES :])
+        proof = frame[REQUEST_BYTES:]
+        if len(frame) < REQUEST_BYTES or (
+            proof and not ACCOUNT_SIGNATURE_BYTES < len(proof) <= MAX_PROOF_BYTES
+        ):
+            raise PeerFault(
+                "bad_grant_request", f"It has {REQUEST_BYTES} bytes, or a whole proof more, not {len(frame)}."
+            )
+        player_at = 2 * ID_BYTES
+        return cls(frame[:ID_BYTES], frame[ID_BYTES:player_at], frame[player_at:REQUEST_BYTES], proof)
 
 
 @dataclass(frozen=True)

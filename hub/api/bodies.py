@@ -31,7 +31,7 @@ async def read_body(request: web.Request, most_bytes: int) -> bytes:
     return body
 
 
-async def read_json(request: web.Request, kind: type[T], otherwise: str) -> T:
+async def read_json(request: web.Request, kind: type[T], otherwise: str, most_bytes: int = MAX_BODY_BYTES) -> T:
     """A small JSON body.
 
     Args:
@@ -39,7 +39,7 @@ async def read_json(request: web.Request, kind: type[T], otherwise: str) -> T:
     Raises:
         CallerFault: `body_too_slow`, `body_too_large`, `bad_body`.
     """
-    body = await read_body(request, MAX_BODY_BYTES)
+    body = await read_body(request, most_bytes)
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:

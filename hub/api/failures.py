@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from digm.errors import CallerFault, DigmError, PeerFault, Unavailable
+from hub.granting.refusals import WORDS
 from hub.metrics import HTTP_REQUESTS, HTTP_SECONDS
 
 log = structlog.get_logger()
@@ -23,6 +24,7 @@ STATUS_BY_CODE = {
     "chunk_not_held": 404,
     "cover_not_found": 404,
     "grant_refused": 403,
+    **dict.fromkeys(WORDS, 403),
     "pin_order_forged": 403,
     "pin_order_mismatch": 403,
     "pin_order_replayed": 409,

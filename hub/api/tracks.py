@@ -12,6 +12,7 @@ from hub.api.addresses import Addresses, addresses_of, dialled_host
 from hub.api.bodies import read_json
 from hub.api.paging import page_of
 from hub.bridge.bridge import BRIDGE
+from hub.granting.messages import Proof
 from hub.metrics import GRANTS
 from hub.services import SERVICES
 from hub.signalling import SIGNALLING
@@ -19,6 +20,7 @@ from hub.signalling.tokens import swarm_token
 from hub.storage.catalogue import ReleaseEntry, TrackEntry
 
 PER_PAGE = 1_000
+MAX_GRANT_BODY_BYTES = 4_096  # with a sign-in message
 MAX_COVER_BYTES = 1024 * 1024
 COVER_TYPES = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"))
 CORS = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*", "Cross-Origin-Resource-Policy": "cross-origin"}
@@ -31,9 +33,10 @@ PREFLIGHT = {
 
 
 class GrantBody(msgspec.Struct, frozen=True):
-    """What a page sends to ask for keys: its X25519 public key."""
+    """What a page sends to ask for keys: its X25519 public key, and maybe an account that shows itself."""
 
     player_key: str
+    proof: Proof | None = None
 
 
 def routes() -> list[web.AbstractRouteDef]:
@@ -152,7 +155,7 @@ async def grant(request: web.Request) -> web.Response:
         services.grant_rate.take(addresses_of(request, services.settings).client, time.monotonic())
         body = await _grant_body(request)
         entry = await services.track(_root_of(request))
-        answer = await request.app[BRIDGE].grant(entry, body.player_key)
+        answer = await request.app[BRIDGE].grant(entry, body.player_key, body.proof)
     except DigmError as error:
         GRANTS.labels(error.code).inc()
         raise
@@ -162,9 +165,12 @@ async def grant(request: web.Request) -> web.Response:
 
 
 async def _grant_body(request: web.Request) -> GrantBody:
-    parsed = await read_json(request, GrantBody, 'Send JSON like {"player_key": "64 hex digits"}.')
+    sentence = 'Send JSON like {"player_key": "64 hex digits"}.'
+    parsed = await read_json(request, GrantBody, sentence, MAX_GRANT_BODY_BYTES)
     if not is_hex_id(parsed.player_key):
         raise CallerFault("bad_player_key", "The player's key is 64 lower-case hex digits.")
+    if parsed.proof is not None:
+        parsed.proof.encode()  # what no vault would read goes no further
     return parsed
 
 

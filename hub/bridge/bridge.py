@@ -16,7 +16,7 @@ from hub.bridge.directory import Directory, GatewaySource, checked_url
 from hub.bridge.health import Bounded
 from hub.bridge.probes import OWN, Probes
 from hub.bridge.reachable import rules_for
-from hub.granting.messages import Granted
+from hub.granting.messages import Granted, Proof
 from hub.services import SERVICES, Services, off_loop
 from hub.signalling import SIGNALLING
 from hub.storage.catalogue import TrackEntry
@@ -113,20 +113,22 @@ class Bridge:
         vaults = self.member.vaults if self.member is not None else None
         return self._is_linked(entry) or (vaults is not None and vaults.knows(entry.artist_key))
 
-    async def grant(self, entry: TrackEntry, player_key: str) -> Granted:
+    async def grant(self, entry: TrackEntry, player_key: str, proof: Proof | None = None) -> Granted:
         """The artist's grant for a page: from the vault that is linked here, else through another hub.
 
+        Args:
+            proof: of an account that may hear more than everybody.
         Raises:
-            Unavailable: `artist_offline`, `artist_busy`, `grant_refused`.
+            Unavailable: `artist_offline`, `artist_busy`, `grant_refused`; what is wrong with the proof.
         """
         try:
-            return await self._services.vaults.ask(entry.artist_key, entry.track_root, player_key)
+            return await self._services.vaults.ask(entry.artist_key, entry.track_root, player_key, proof=proof)
         except Unavailable as fault:
             vaults = self.member.vaults if self.member is not None else None
             if fault.code != "artist_offline" or vaults is None:
                 raise
         holders = [node.peer_id for node in self.directory.nodes_of(entry.track_root, time.time())]
-        return await vaults.ask(entry.artist_key, entry.track_root, player_key, holders)
+        return await vaults.ask(entry.artist_key, entry.track_root, player_key, holders, proof)
 
     def _is_linked(self, entry: TrackEntry) -> bool:
         return self._services.vaults.is_connected(entry.artist_key)

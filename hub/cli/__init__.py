@@ -28,6 +28,7 @@ COMMANDS = {
     "give": "Give somebody the key of a track.",
     "withdraw": "Fetch what was earned.",
     "refund": "Have the money back for a key that did not come.",
+    "premium": "Say who hears whole tracks without buying them.",
     "fetch": "Fetch a track from the network into a file.",
     "play": "Play a track from the network.",
     "up": "Start everything on this machine.",

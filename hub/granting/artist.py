@@ -20,6 +20,7 @@ from hub.publishing.staging import sweep_staging
 from hub.publishing.vault import Vault
 from hub.storage.chunk_store import ChunkStore
 from hub.vault.deliverer import Deliverer
+from hub.vault.premium import Premium
 from hub.vault.track_keys import OwnTrackKeys
 
 log = structlog.get_logger()
@@ -41,8 +42,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
 async def _serve(settings: Settings, vault: Vault, stop: asyncio.Event) -> None:
     issuer = GrantIssuer(vault, ChunkStore(settings.data), settings.grant_seconds)
-    link = VaultLink(vault, issuer, settings.signal_url)
     chain = ChainFollower(settings)
+    link = VaultLink(vault, issuer, settings.signal_url, Premium(settings, chain))
     terms = Terms(settings.vault_margin_seconds, settings.vault_stand_in_seconds)
     deliverer = Deliverer(settings, chain, OwnTrackKeys(vault, ChunkStore(settings.data)), terms)
 

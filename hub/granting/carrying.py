@@ -18,7 +18,7 @@ from digm.errors import DigmError, PeerFault, Unavailable
 from digm.grants import SealedGrant
 from digm.ids import from_hex, short, to_hex
 from hub.granting.links import MAX_PENDING, VaultLinks
-from hub.granting.messages import Granted
+from hub.granting.messages import Granted, Proof
 from hub.metrics import GRANTS
 from hub.peer_rate import PeerRate
 from hub.pinning.network import Handler
@@ -88,8 +88,9 @@ class GrantCarrier:
         self._rate.take(peer, self._clock())
         try:
             answer = await self._vaults.ask(
-                to_hex(request.artist_key), to_hex(request.track_root), to_hex(request.player_key), MOST_PENDING
-            )
+                to_hex(request.artist_key), to_hex(request.track_root), to_hex(request.player_key),
+                MOST_PENDING, Proof.decode(request.proof),
+            )  # fmt: skip
             body = _carried(answer).encode()
         except DigmError as error:
             GRANTS.labels(f"carried_{error.code}").inc()

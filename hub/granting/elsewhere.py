@@ -19,7 +19,8 @@ from digm.errors import DigmError, PeerFault, Unavailable
 from digm.ids import from_hex, short, to_hex
 from hub.bridge.health import Bounded
 from hub.granting.links import artist_busy, artist_offline, grant_refused
-from hub.granting.messages import Granted
+from hub.granting.messages import Granted, Proof
+from hub.granting.refusals import WORDS
 from hub.pauses import Pauses
 from hub.pinning.network import Found
 from hub.signatures import verify
@@ -127,7 +128,12 @@ class VaultsElsewhere:
                 tasks.create_task(self._look_up_wanted(), name="vault lookups")
 
     async def ask(
-        self, artist_key: str, track_root: str, player_key: str, holders: Sequence[str] = ()
+        self,
+        artist_key: str,
+        track_root: str,
+        player_key: str,
+        holders: Sequence[str] = (),
+        proof: Proof | None = None,
     ) -> Granted:
         """A grant from an artist's vault, wherever it is linked.
 
@@ -135,11 +141,12 @@ class VaultsElsewhere:
             holders: peer ids of nodes that hold the track, the best first: an artist publishes at the hub that
                 has her link, so it is one of them. They are asked when the DHT names nobody who gives it.
         Raises:
-            Unavailable: `artist_offline`, `artist_busy`, `grant_refused`.
+            Unavailable: `artist_offline`, `artist_busy`, `grant_refused`; what is wrong with the proof.
         """
         if self._asking >= MOST_ASKING:
             raise artist_busy()
-        request = CarriedRequest(from_hex(artist_key), from_hex(track_root), from_hex(player_key))
+        ids = from_hex(artist_key), from_hex(track_root), from_hex(player_key)
+        request = CarriedRequest(*ids, proof.encode() if proof else b"")
         self._asking += 1
         try:
             self._look_up_soon(artist_key, LOOKED_UP_AGAIN_S)
@@ -225,6 +232,8 @@ class VaultsElsewhere:
         return carried
 
     def _failed(self, artist: _Artist, peer: str, artist_key: bytes, error: DigmError) -> None:
+        if error.data.get("reason") in WORDS:
+            return  # he asked the vault: it is the listener's account that is refused
         if error.data.get("status") != "busy":
             artist.carriers.pop(peer, None)  # the DHT names it again, if it still says so
             self._have_none.failed((peer, artist_key))
@@ -260,6 +269,8 @@ async def _moment(waiting: Collection[asyncio.Task[None]]) -> None:
 
 def _refusal(refusals: set[str]) -> Unavailable:
     """What the listener is told when nobody gave a grant. What strangers say for reasons goes no further."""
+    if of_accounts := sorted(refusals & WORDS.keys()):
+        return grant_refused(of_accounts[0])
     if refusals & {BUSY, "too_many_requests"}:
         return artist_busy()
     return grant_refused("elsewhere") if "grant_refused" in refusals else artist_offline()

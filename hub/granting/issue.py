@@ -1,7 +1,7 @@
 """How a vault makes a listening grant: what the manifest lets anyone hear, sealed to one page, signed.
 
-Runs where the track keys are, in the artist process. Whether a listener has paid will be asked here too;
-for now every track is free, or free for its preview.
+Runs where the track keys are, in the artist process. A track is free, or free for its preview; and whole, for a
+while, for accounts that hold what the artist asks for (`hub.vault.premium`). Who bought it needs no grant.
 """
 
 from collections import OrderedDict
@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from digm.carried_grants import CarriedGrant, CarriedRequest, bound_part
 from digm.errors import CallerFault, PeerFault, Unavailable
-from digm.grants import GRANT_INFO, Grant, SealedGrant, encode_grant, make_grant, signed_part
+from digm.grants import GRANT_INFO, ChunkKeys, Grant, SealedGrant, encode_grant, make_grant, signed_part
 from digm.ids import from_hex, to_hex
-from digm.keys import key_commitment
+from digm.keys import chunk_key, key_commitment
 from digm.manifest import Manifest, parse_manifest
 from hub.publishing.vault import Vault
 from hub.storage.chunk_store import ChunkStore
@@ -39,12 +39,16 @@ class GrantIssuer:
         self._grant_seconds = grant_seconds
         self._manifests: OrderedDict[str, Manifest] = OrderedDict()
 
-    def issue(self, track_root_hex: str, player_key_hex: str, now_s: float) -> CarriedGrant:
+    def issue(
+        self, track_root_hex: str, player_key_hex: str, now_s: float, whole_until_s: int | None = None
+    ) -> CarriedGrant:
         """Make, seal and sign a grant.
 
         Args:
             player_key_hex: the X25519 public key of the page that asks.
             now_s: seconds since 1970.
+            whole_until_s: so long the page may hear the whole track, also where others hear its preview; None:
+                what anyone may hear.
         Raises:
             Unavailable: `track_not_ours`, `track_not_held`. PeerFault: `bad_player_key`, `manifest_*`.
             CallerFault: `bad_id`, `vault_key_wrong`.
@@ -57,11 +61,19 @@ class GrantIssuer:
             raise CallerFault(
                 "vault_key_wrong", "The vault's key is not the one that this track was encrypted with."
             )
-        not_after = int(now_s) + self._grant_seconds
-        grant = make_grant(manifest, secret.track_key, from_hex(player_key_hex), not_after)
+        not_after, player_key = int(now_s) + self._grant_seconds, from_hex(player_key_hex)
+        if whole_until_s is None or manifest.preview_s is None:
+            grant = make_grant(manifest, secret.track_key, player_key, not_after)
+        else:
+            not_after = min(not_after, whole_until_s)
+            grant = _premium_grant(manifest, secret.track_key, player_key, not_after)
         sealed = self._seal(grant)
         request = CarriedRequest(self._vault.artist_key, grant.track_root, grant.player_key)
         return CarriedGrant(sealed, not_after, self._vault.sign(bound_part(request, sealed, not_after)))
+
+    def is_whole_for_all(self, track_root_hex: str) -> bool:
+        """Whether anyone may hear all of a track. Raises as `issue`."""
+        return self._manifest(track_root_hex).preview_s is None
 
     def _seal(self, grant: Grant) -> SealedGrant:
         enc, sealed = seal(encode_grant(grant), grant.player_key, grant.track_root)
@@ -87,6 +99,15 @@ class GrantIssuer:
         if len(self._manifests) > MAX_MANIFESTS:
             self._manifests.popitem(last=False)
         return manifest
+
+
+def _premium_grant(manifest: Manifest, track_key: bytes, player_key: bytes, not_after: int) -> Grant:
+    """The keys of all chunks, and never the track's: that is bought, and this is for a while."""
+    runs = [
+        ChunkKeys(one.id, 0, tuple(chunk_key(track_key, one.id, chunk) for chunk in range(one.chunk_count)))
+        for one in manifest.renditions
+    ]
+    return Grant(manifest.track_root, player_key, not_after, chunk_keys=tuple(runs))
 
 
 def seal(plaintext: bytes, player_key: bytes, track_root: bytes) -> tuple[bytes, bytes]:

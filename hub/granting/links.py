@@ -26,6 +26,7 @@ from hub.granting.messages import (
     Granted,
     GrantRequest,
     Hello,
+    Proof,
     Refused,
     Welcome,
     decode_from_artist,
@@ -33,6 +34,7 @@ from hub.granting.messages import (
     hello_bytes,
 )
 from hub.granting.rate import address_group
+from hub.granting.refusals import WORDS
 from hub.metrics import VAULT_LINKS
 
 log = structlog.get_logger()
@@ -85,6 +87,8 @@ def artist_busy() -> Unavailable:
 
 def grant_refused(reason: str) -> Unavailable:
     """The sentence for a vault that says no."""
+    if reason in WORDS:
+        return Unavailable(reason, WORDS[reason])
     return Unavailable("grant_refused", "The artist's vault does not unlock this track.", reason=reason)
 
 
@@ -106,14 +110,20 @@ class VaultLinks:
         return list(self._links)
 
     async def ask(
-        self, artist_key: str, track_root: str, player_key: str, most_pending: int = MAX_PENDING
+        self,
+        artist_key: str,
+        track_root: str,
+        player_key: str,
+        most_pending: int = MAX_PENDING,
+        proof: Proof | None = None,
     ) -> Granted:
         """Ask the artist's vault for a grant.
 
         Args:
             most_pending: with so many questions open already this one is not put.
+            proof: of an account that may hear more than everybody.
         Raises:
-            Unavailable: `artist_offline`, `artist_busy`, `grant_refused`.
+            Unavailable: `artist_offline`, `artist_busy`, `grant_refused`; `WORDS`: of the proof.
         """
         links = self._links.get(artist_key)
         if not links:
@@ -126,7 +136,7 @@ class VaultLinks:
         link.pending[request_id] = waiter
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                await link.socket.send_str(encode(GrantRequest(request_id, track_root, player_key)))
+                await link.socket.send_str(encode(GrantRequest(request_id, track_root, player_key, proof)))
                 return await waiter
         except (TimeoutError, ConnectionError) as error:
             raise artist_offline() from error

@@ -7,7 +7,8 @@ errors.
 
 import msgspec
 
-from digm.errors import PeerFault
+from digm.carried_grants import ACCOUNT_SIGNATURE_BYTES, MAX_PROOF_BYTES
+from digm.errors import CallerFault, PeerFault
 
 SUBPROTOCOL = "digm.vault.1"
 VERSION = 1
@@ -33,12 +34,56 @@ class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
     """The link is up: requests for this artist's tracks come this way."""
 
 
-class GrantRequest(msgspec.Struct, frozen=True, tag="grant_request"):
-    """A listener's page asks for the keys of a track, sealed to `player_key` (X25519)."""
+class Proof(msgspec.Struct, frozen=True):
+    """An account that shows itself: a message of `digm.sign_in`, and its signature in hex (65 bytes)."""
+
+    message: str
+    signature: str
+
+    def encode(self) -> bytes:
+        """As it travels between hubs (`digm.carried_grants`).
+
+        Raises:
+            CallerFault: `bad_sign_in`.
+        """
+        try:
+            signature = bytes.fromhex(self.signature.removeprefix("0x"))
+            data = self.message.encode() + signature
+        except ValueError as error:
+            raise _bad_proof() from error
+        if len(signature) != ACCOUNT_SIGNATURE_BYTES or not self.message or len(data) > MAX_PROOF_BYTES:
+            raise _bad_proof()
+        return data
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Proof | None":
+        """Out of a request from another hub; None: there is none. Raises PeerFault `bad_grant_request`."""
+        if not data:
+            return None
+        try:
+            message = data[:-ACCOUNT_SIGNATURE_BYTES].decode()
+        except UnicodeDecodeError as error:
+            raise PeerFault("bad_grant_request", "The proof of an account is no text.") from error
+        return cls(message, data[-ACCOUNT_SIGNATURE_BYTES:].hex())
+
+
+def _bad_proof() -> CallerFault:
+    return CallerFault(
+        "bad_sign_in", 'Send a proof like {"message": "EIP-4361 text", "signature": "130 hex digits"}.'
+    )
+
+
+class GrantRequest(msgspec.Struct, frozen=True, tag="grant_request", omit_defaults=True):
+    """A listener's page asks for the keys of a track, sealed to `player_key` (X25519).
+
+    Attributes:
+        proof: of an account that may hear more than everybody; vaults from before there was one do not read it.
+    """
 
     id: int
     track_root: str
     player_key: str
+    proof: Proof | None = None
 
 
 class Granted(msgspec.Struct, frozen=True, tag="grant"):

@@ -30,6 +30,7 @@ from hub.granting.messages import (
     hello_bytes,
 )
 from hub.publishing.vault import Vault
+from hub.vault.premium import Premium, premium_none
 
 log = structlog.get_logger()
 CONNECT_TIMEOUT_S = 10.0
@@ -44,12 +45,16 @@ class VaultLink:
 
     Args:
         signal_url: the hub's http(s) URL.
+        premium: who says what an account may hear; None: nothing more than everybody.
     """
 
-    def __init__(self, vault: Vault, issuer: GrantIssuer, signal_url: str) -> None:
+    def __init__(
+        self, vault: Vault, issuer: GrantIssuer, signal_url: str, premium: Premium | None = None
+    ) -> None:
         self._vault = vault
         self._issuer = issuer
         self._url = signal_url + "/vault"
+        self._premium = premium
         self.is_linked = False
 
     async def run(self) -> None:
@@ -107,7 +112,7 @@ class VaultLink:
 
         async def answer(request: GrantRequest) -> None:
             try:
-                reply = await asyncio.to_thread(self._answer, request)
+                reply = await self._answer(request)
                 if not socket.closed:
                     await socket.send_str(encode(reply))
             except ConnectionError:
@@ -126,14 +131,25 @@ class VaultLink:
                 elif isinstance(request, Bye):
                     return
 
-    def _answer(self, request: GrantRequest) -> Granted | Refused:
+    async def _answer(self, request: GrantRequest) -> Granted | Refused:
         try:
-            made = self._issuer.issue(request.track_root, request.player_key, time.time())
+            whole_until_s = await self._whole_until_s(request)
+            made = await asyncio.to_thread(
+                self._issuer.issue, request.track_root, request.player_key, time.time(), whole_until_s
+            )
         except DigmError as error:
             log.info("grant_refused", code=error.code, track_root=short(request.track_root))
             return Refused(request.id, error.code)
         log.info("grant_issued", track_root=short(request.track_root), not_after=made.not_after)
         return Granted(request.id, not_after=made.not_after, bond=made.bond.hex(), **made.grant.to_json())
+
+    async def _whole_until_s(self, request: GrantRequest) -> int | None:
+        """Raises what is wrong with the account that shows itself."""
+        if request.proof is None or await asyncio.to_thread(self._issuer.is_whole_for_all, request.track_root):
+            return None
+        if self._premium is None:
+            raise premium_none()
+        return await self._premium.until_s(request.proof, request.player_key, time.time())
 
 
 async def _receive(socket: aiohttp.ClientWebSocketResponse) -> FromHub:

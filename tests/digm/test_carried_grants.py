@@ -33,6 +33,11 @@ def test_what_is_written_is_what_is_read():
     made().check(REQUEST, NOW, verify)
 
 
+def test_a_proof_of_an_account_travels_behind_the_request():
+    shown = dataclasses.replace(REQUEST, proof=b"a message" + bytes(65))
+    assert CarriedRequest.decode(shown.encode()) == shown
+
+
 @pytest.mark.parametrize("field", ["track_root", "player_key", "artist_key"])
 def test_a_grant_for_another_track_page_or_artist_is_refused(field):
     for_other = dataclasses.replace(REQUEST, **{field: Signer("another").public})
@@ -57,7 +62,7 @@ def test_a_grant_that_is_over_or_would_live_for_years_is_refused_though_the_arti
     assert fault.value.code == "carried_grant_over"
 
 
-@pytest.mark.parametrize("size", [0, 1, REQUEST_BYTES - 1, REQUEST_BYTES + 1, 4096])
+@pytest.mark.parametrize("size", [0, 1, REQUEST_BYTES - 1, REQUEST_BYTES + 1, REQUEST_BYTES + 65, 4096])
 def test_a_request_of_another_size_is_refused(size):
     with pytest.raises(PeerFault, match="96 bytes"):
         CarriedRequest.decode(bytes(size))

@@ -60,11 +60,11 @@ class Page:
         self._private = X25519PrivateKey.generate()
         self.public = self._private.public_key().public_bytes_raw()
 
-    async def ask(self, hub: TestServer, track: Published) -> tuple[int, Any]:
+    async def ask(self, hub: TestServer, track: Published, **more: Any) -> tuple[int, Any]:
         url = hub.make_url(f"/api/tracks/{track.root}/grant")
         async with (
             aiohttp.ClientSession() as session,
-            session.post(url, json={"player_key": self.public.hex()}) as answer,
+            session.post(url, json={"player_key": self.public.hex(), **more}) as answer,
         ):
             assert answer.headers["Cache-Control"] == "no-store"
             return answer.status, await answer.json()
