@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,9 +68,9 @@ def free_ports(count: int) -> int:
             return port
 
 
-def publish(data: Path, *files: Path) -> list[str]:
+def publish(data: Path, *files: Path, options: Sequence[str] = ()) -> list[str]:
     """Publish files; the track roots."""
-    process = digm(data, "publish", "--json", *map(str, files))
+    process = digm(data, "publish", "--json", *options, *map(str, files))
     output, _ = process.communicate()
     if process.returncode:
         raise SystemExit(f"publishing failed: {output}")
@@ -78,11 +78,11 @@ def publish(data: Path, *files: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def running(*files: Path) -> Iterator[Stack]:
+def running(*files: Path, options: Sequence[str] = ()) -> Iterator[Stack]:
     """Publish `files` and run `digm up` until the block ends."""
     with tempfile.TemporaryDirectory(prefix="digm-bench-") as folder:
         data = Path(folder)
-        tracks = publish(data, *files)
+        tracks = publish(data, *files, options=options)
         port = free_ports(8)
         process = digm(data, "up", "--port", str(port))
         try:

@@ -1,0 +1,138 @@
+"""From the key's arrival to unbroken sound, and from the click on "buy": DIGM beside a gate on a server.
+
+    .venv/bin/python -m bench.unlock [--json] [--runs 10]
+
+One song, 10 seconds of it free, in fresh profiles of one Chromium. `ended`: the preview is over, and what the
+page fetches in the background is there; then the key comes. `playing`: it comes in the middle of the preview.
+`buy`: from the click to sound behind the preview, on the devnet of `digm up` with a block every 2 s, and with
+all that happens on the way. The gate is a file over HTTPS that a cookie opens, in an `<audio>`; its till takes
+no time (bench/unlock_gate.py). Bytes that came twice: by the player's count, or what came beyond the size of
+the track if that is more; at the gate, which has a file for the preview and one for all, what the browser got.
+"""
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Browser, async_playwright
+
+from bench import ingest, stack
+from bench.report import Report, arguments, machine, spread
+from bench.unlock_gate import Gate, serving
+from bench.unlock_pages import DigmListening, GateListening, digm_listening, gate_listening
+
+PREVIEW_S = 10
+MINUTES = 1.0
+WATCHED_S = 3.0  # of sound, after a key that came when the preview was over
+AIM = "sound within 300 ms of the key, nothing fetched twice"
+
+Row = dict[str, float]
+
+
+async def measure(
+    browser: Browser, digm: stack.Stack, gate: Gate, runs: int, report: Report
+) -> list[dict[str, Any]]:
+    """Rows of each run and player."""
+    rows: list[dict[str, Any]] = []
+    for run in range(runs):
+        for name in ("digm", "gate"):
+            row = await (listen_to_digm(browser, digm) if name == "digm" else listen_to_gate(browser, gate))
+            report.row(player=name, run=run + 1, **{key: round(value, 1) for key, value in row.items()})
+            rows.append({"player": name, **row})
+    return rows
+
+
+async def listen_to_digm(browser: Browser, digm: stack.Stack) -> Row:
+    """Both cases, each in a profile of its own."""
+    row: Row = {}
+    for case in ("ended", "playing"):
+        context = await browser.new_context()
+        listening = await digm_listening(context, PREVIEW_S, digm, digm.tracks[0])
+        await listening.begin()
+        if case == "ended":
+            await listening.until_preview_ended()
+            row["held_mb"] = await listening.until_all_is_here()
+            row |= _named(case, await listening.bring_key(WATCHED_S))
+        else:
+            row |= await _in_the_middle(listening)
+        await listening.until_all_is_here()
+        row["twice"] = max(row.get("twice", 0), await listening.twice())
+        row["stalls"] = row.get("stalls", 0) + await listening.stalls()
+        await context.close()
+    return row
+
+
+async def listen_to_gate(browser: Browser, gate: Gate) -> Row:
+    row: Row = {}
+    for case in ("ended", "playing"):
+        context = await browser.new_context(ignore_https_errors=True)
+        listening = await gate_listening(context, PREVIEW_S, gate)
+        await listening.begin()
+        if case == "ended":
+            await listening.until_preview_ended()
+            row |= _named(case, await listening.bring_key(WATCHED_S))
+        else:
+            row |= await _in_the_middle(listening)
+        row["twice"] = max(row.get("twice", 0), listening.received.twice)
+        await context.close()
+    return row
+
+
+async def _in_the_middle(listening: DigmListening | GateListening) -> Row:
+    """The key comes while the preview plays; silence is counted to a second behind its end."""
+    await listening.until_time(PREVIEW_S / 2)
+    return _named("playing", await listening.bring_key(PREVIEW_S / 2 + 1))
+
+
+def _named(case: str, found: Row) -> Row:
+    return {f"{case}_{key}": value for key, value in found.items()}
+
+
+def figures(rows: list[dict[str, Any]], player: str) -> dict[str, Any]:
+    """Spreads of what was measured for one of them."""
+    of = [row for row in rows if row["player"] == player]
+    return {
+        key: spread([row[key] for row in of], 0)
+        for key in of[0] if key.endswith("_ms")
+    } | {"bytes_fetched_twice": int(max(row["twice"] for row in of))}  # fmt: skip
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The last line: the issue's three figures first, as medians; the rest with its spread."""
+    digm, gate = (figures(rows, player) for player in ("digm", "gate"))
+    pair = digm["ended_ms"], gate["ended_ms"]
+    return {
+        "bytes_fetched_twice": digm["bytes_fetched_twice"],
+        "unlock_ms": pair[0]["p50"],
+        "unlock_max_ms": pair[0]["max"],
+        "gate_unlock_ms": pair[1]["p50"],
+        "gate_bytes_fetched_twice": gate["bytes_fetched_twice"],
+        "unlock_ratio": round(pair[0]["p50"] / max(1.0, pair[1]["p50"]), 2),
+        "digm": digm,
+        "gate": gate,
+        "aim": AIM,
+        "machine": machine(),
+    }
+
+
+async def run(runs: int, report: Report) -> None:
+    with tempfile.TemporaryDirectory(prefix="digm-bench-") as folder:
+        song = ingest.render(Path(folder), MINUTES, "song.flac")
+        with stack.running(song, options=["--preview-seconds", str(PREVIEW_S)]) as digm:
+            async with serving(song, PREVIEW_S) as gate, async_playwright() as playwright:
+                browser = await playwright.chromium.launch(
+                    executable_path=stack.CHROMIUM, args=stack.CHROMIUM_FLAGS
+                )
+                rows = await measure(browser, digm, gate, runs, report)
+                await browser.close()
+    report.summary(**summary(rows))
+
+
+def main() -> None:
+    options = arguments(__doc__ or "", runs=10)
+    asyncio.run(run(options.runs, Report("unlock", options.json)))
+
+
+if __name__ == "__main__":
+    main()
