@@ -14,17 +14,18 @@ export function keepKey() {
 /**
  * Ask the studio.
  * @param {string} method @param {string} path @param {unknown} [body] a File or Blob as it is, else JSON
+ * @param {Record<string, string>} [more] headers
  * @returns {Promise<any>} what it answers
  * @throws {Error} with the studio's sentence
  */
-export async function ask(method, path, body) {
-  const answer = await send(method, path, body);
+export async function ask(method, path, body, more) {
+  const answer = await send(method, path, body, more);
   return answer.json();
 }
 
 /** The same, for an answer that is a file. @returns {Promise<Response>} */
-export async function send(method, path, body) {
-  const headers = { 'X-DIGM-Studio': sessionStorage.getItem(KEY) ?? '' };
+export async function send(method, path, body, more = {}) {
+  const headers = { ...more, 'X-DIGM-Studio': sessionStorage.getItem(KEY) ?? '' };
   const isFile = body instanceof Blob;
   if (body !== undefined && !isFile) headers['Content-Type'] = 'application/json';
   let answer;

@@ -5,6 +5,7 @@ import { Desk } from './studio-desk.js';
 import { Journey } from './studio-journey.js';
 import { Music } from './studio-music.js';
 import { ask, keepKey } from './studio-api.js';
+import { Vault } from './studio-vault.js';
 import { Terms } from './studio-terms.js';
 
 const AGAIN_MS = 2000;
@@ -21,7 +22,8 @@ const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 const desk = new Desk(say);
 const terms = new Terms();
 const music = new Music((chain) => terms.know(chain));
-const journey = new Journey(() => music.update().catch(() => {}));
+const vault = new Vault();
+const journey = new Journey(lookNow);
 
 async function follow() {
   let version = 0;
@@ -41,9 +43,14 @@ async function follow() {
   }
 }
 
+/** The lists below the desk. */
+function lookNow() {
+  return Promise.allSettled([music.update(), vault.update()]);
+}
+
 async function look() {
   for (;;) {
-    if (document.visibilityState === 'visible') await music.update().catch(() => {});
+    if (document.visibilityState === 'visible') await lookNow();
     await pause(MUSIC_EVERY_MS);
   }
 }

@@ -40,6 +40,7 @@ COMMANDS = {
     "artist": "Run the artist's key vault and inbox.",
     "studio": "Open the artist's page on this machine.",
     "receipts": "Show, export and check listening receipts.",
+    "vault": "Back the artist's vault up, bring it back.",
     "demo": "Render the demo music into a folder.",
     "chain": "Contracts: who published what, and who is paid.",
 }

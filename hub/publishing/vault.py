@@ -154,6 +154,16 @@ class Vault:
             found = [secret for secret in self._secrets.values() if secret.source_sha256 == source_sha256]
         return found[::-1]
 
+    def secrets(self) -> list[TrackSecret]:
+        """Everything that is known, the oldest first.
+
+        Raises:
+            CallerFault: `vault_damaged`. Unavailable: `disk_failed`.
+        """
+        with self._thread_lock:
+            self._refresh()
+            return list(self._secrets.values())
+
     def add(self, *secrets: TrackSecret) -> None:
         """Append records; they are durable when this returns.
 

@@ -11,16 +11,15 @@ from aiohttp import hdrs, web
 
 from digm.errors import CallerFault, Unavailable
 from digm.ids import is_hex_id
-from hub.api.bodies import read_body
 from hub.storage.chunk_store import ChunkStore
 from hub.studio.desk import DeskTrack
 from hub.studio.journey import Journey, release_of
 from hub.studio.music import music_of
+from hub.studio.replies import answer, read
 from hub.studio.room import ROOM, Room
 from hub.studio.terms import TermsBody, check_free, read_terms
 
 WAIT_S = 20.0
-MAX_BODY_BYTES = 32 << 10
 _BLOCK_BYTES = 1 << 20
 AUDIO_TYPES = {
     ".flac": "audio/flac",
@@ -131,7 +130,7 @@ async def drop_cover(request: web.Request) -> web.Response:
 
 async def describe(request: web.Request) -> web.Response:
     """Change tags of one recording."""
-    words = await _read(request, Words)
+    words = await read(request, Words)
     told = {name: value for name, value in msgspec.structs.asdict(words).items() if value is not msgspec.UNSET}
     request.app[ROOM].desk.describe(_of(request), told)
     return answer({})
@@ -165,7 +164,7 @@ async def bare(request: web.Request) -> web.Response:
 async def publish(request: web.Request) -> web.Response:
     """Send what is on the desk on its way; `show_desk` tells how far it is."""
     room = request.app[ROOM]
-    body = await _read(request, TermsBody)
+    body = await read(request, TermsBody)
     room.check_idle()
     tracks = list(room.desk.tracks)
     release_of(tracks)
@@ -226,20 +225,6 @@ def _picture(data: bytes) -> web.Response:
 
 
 # -- reading and answering
-
-
-def answer(body: object) -> web.Response:
-    """JSON that nobody keeps."""
-    headers = {hdrs.CACHE_CONTROL: "no-store"}
-    return web.Response(body=msgspec.json.encode(body), content_type="application/json", headers=headers)
-
-
-async def _read(request: web.Request, kind: type[Any]) -> Any:
-    body = await read_body(request, MAX_BODY_BYTES)
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise CallerFault("bad_body", "The studio's page is of another version: load it again.") from error
 
 
 def _of(request: web.Request) -> DeskTrack:

@@ -23,6 +23,7 @@ class Room:
 
     Attributes:
         chain: what stands there.
+        is_vault_replaced: by a back-up; what runs has the old one open, until it is started again.
         journey: the release that is on its way, or ended last.
     """
 
@@ -31,6 +32,7 @@ class Room:
         self.news = News()
         self.desk = Desk(settings.data, self.news, self._published)
         self.chain = ChainFollower(settings)
+        self.is_vault_replaced = False
         self.journey: Journey | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 

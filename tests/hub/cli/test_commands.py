@@ -12,7 +12,7 @@ from hub.storage.catalogue import Catalogue
 
 COMMANDS = (
     "publish", "verify", "pin", "pins", "fetch", "play", "up", "hub", "gateway", "seed", "artist", "demo",
-    "studio", "chain",
+    "studio", "vault", "chain",
 )  # fmt: skip
 HEAVY = ("aiohttp", "av", "numpy", "sqlalchemy", "aiortc", "cryptography", "hypercorn", "msgspec")
 

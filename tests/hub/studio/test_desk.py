@@ -1,5 +1,6 @@
 """The desk: dropped, read, described, listened to, published; and gone when it should be."""
 
+import base64
 import io
 from pathlib import Path
 
@@ -143,3 +144,19 @@ def test_terms_that_cannot_be_are_said_in_words(said: dict, words: str) -> None:
     body = msgspec.convert(said, TermsBody)
     with pytest.raises(CallerFault, match=words):
         read_terms(body, [120.0, 90.0] if "album_price" not in said else [120.0])
+
+
+async def test_the_vault_is_backed_up_and_brought_back(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.publishing.vault_records.SCRYPT_COST", 1 << 10)
+    await studio.enter()
+    status, said = await studio.ask("POST", "/api/vault/backup", {"passphrase": "short"})
+    assert status == 400 and said["error"]["code"] == "weak_passphrase"
+    status, document = await studio.ask("POST", "/api/vault/backup", {"passphrase": "four wörds are enough"})
+    assert status == 200 and document.startswith(b'{"format":"digm backup"')
+    status, said = await studio.ask("PUT", "/api/vault/restore", document, **{"X-DIGM-Passphrase": "AAAA"})
+    assert status == 400 and said["error"]["code"] == "wrong_passphrase"
+    right = base64.b64encode("four wörds are enough".encode()).decode()
+    status, said = await studio.ask("PUT", "/api/vault/restore", document, **{"X-DIGM-Passphrase": right})
+    assert status == 200 and said["keys"] == 0
+    status, said = await studio.ask("GET", "/api/vault")
+    assert status == 200 and said["artist"] == studio.room.vault.artist_key.hex() and said["is_replaced"]
