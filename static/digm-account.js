@@ -152,6 +152,7 @@ async function chainSecret(seed) {
  * @typedef {object} Account
  * @property {string} address who buys: the wallet's, while one is connected, else the page's own.
  * @property {'page' | 'wallet'} kind
+ * @property {string | null} walletId which wallet it is.
  * @property {string} pageAddress of the key made in this page.
  * @property {CryptoKeyPair} listening keys of tracks are wrapped to it.
  * @property {Uint8Array} publicKey raw: 32 bytes, or 65 of P-256.
@@ -162,10 +163,9 @@ async function chainSecret(seed) {
 /** @returns {Account | null} */
 function shown(kept) {
   if (!kept) return null;
-  const { wallet, pageAddress, listening, publicKey, suite, isCopied } = kept;
-  return {
-    address: wallet ?? pageAddress, kind: wallet ? 'wallet' : 'page', pageAddress, listening, publicKey, suite, isCopied,
-  };
+  const { wallet, walletId, pageAddress, listening, publicKey, suite, isCopied } = kept;
+  const kind = wallet ? 'wallet' : 'page';
+  return { address: wallet ?? pageAddress, kind, walletId, pageAddress, listening, publicKey, suite, isCopied };
 }
 
 /** @returns {Promise<Account | null>} null: nobody yet. */
@@ -187,7 +187,7 @@ async function keepSeed(seed, isReplacing, isCopied = false) {
   ]);
   const iv = crypto.getRandomValues(new Uint8Array(12));
   const sealed = new Uint8Array(await subtle.encrypt({ name: 'AES-GCM', iv }, wrap, seed));
-  const made = { ...keys, pageAddress, wallet: null, wrap, iv, sealed, isCopied };
+  const made = { ...keys, pageAddress, wallet: null, walletId: null, wrap, iv, sealed, isCopied };
   // Two tabs may have come here at once: the first one's account counts.
   const kept = await within('account', 'readwrite', async (store) => {
     const before = isReplacing ? null : await answer(store.get(CURRENT));
@@ -208,10 +208,15 @@ async function change(patch) {
   tell('account');
 }
 
-/** Buy with a wallet's account from now on; null: with the page's own. @param {string | null} address */
-export async function connectWallet(address) {
+/** Buy with a wallet's account from now on. @param {string} address @param {string} id of the wallet (EIP-6963: rdns). */
+export async function connectWallet(address, id) {
   await create();
-  await change({ wallet: address });
+  await change({ wallet: address, walletId: id });
+}
+
+/** Buy with the page's own account from now on. */
+export async function disconnectWallet() {
+  await change({ wallet: null, walletId: null });
 }
 
 /** @returns {Promise<Uint8Array>} */

@@ -75,9 +75,12 @@ export function encodeArguments(types, values) {
   return concat(...heads, ...tails);
 }
 
-/** @param {string} signature such as `buy(bytes32,address)`. @param {...any} values @returns {string} hex. */
+/**
+ * @param {string} signature such as `buy(bytes32,address)`; structs of fixed size stand there as in `((uint8,bytes32),bool)`.
+ * @param {...any} values those of structs one by one. @returns {string} hex.
+ */
 export function call(signature, ...values) {
-  const types = signature.slice(signature.indexOf('(') + 1, -1).split(',').filter(Boolean);
+  const types = signature.slice(signature.indexOf('(')).replace(/[()]/g, '').split(',').filter(Boolean);
   return hexOf(concat(keccak256(signature).subarray(0, 4), encodeArguments(types, values)));
 }
 
