@@ -2,7 +2,7 @@
 // made in this page. Both answer to the same four calls, and both name what went wrong in a sentence.
 
 import { account, connectWallet, pageSecret } from './digm-account.js';
-import { signMessage, signTransaction, signTypedData } from './digm-eth.js';
+import { checksummed, signMessage, signTransaction, signTypedData } from './digm-eth.js';
 
 const ANNOUNCED_WITHIN_MS = 250; // wallets answer at once; there is no event for "that was all"
 const MAX_ICON_CHARACTERS = 100_000;
@@ -228,17 +228,33 @@ export async function pictureOf(icon) {
   }
 }
 
+const SIGN_IN_STATEMENT = 'Hear what this account may hear. This pays nothing and gives nothing away.';
+const timeText = (seconds) => new Date(1000 * seconds).toISOString().replace(/\.\d+Z$/, 'Z');
+
 /**
- * What a wallet shows for signing in (EIP-4361); the hub reads the same words (digm/sign_in.py).
- * @param {{domain: string, address: string, uri: string, chainId: number, nonce: string, issuedAt: string,
- *   expiration: string, statement?: string, resources?: string[]}} facts `address` with its checksum.
+ * What is signed to show an account to an artist's vault (EIP-4361); the vault reads it byte for byte (digm/sign_in.py).
+ * @param {{domain: string, address: string, uri: string, chainId: number, nonce: string, issuedAt: number,
+ *   expiresAt: number, playerKey: string}} facts `address` with its checksum, times in seconds since 1970, the page's
+ *   session key in hex.
  */
-export function signInMessage({ domain, address, uri, chainId, nonce, issuedAt, expiration, statement, resources = [] }) {
+export function signInMessage({ domain, address, uri, chainId, nonce, issuedAt, expiresAt, playerKey }) {
   return [
-    `${domain} wants you to sign in with your Ethereum account:`, address, '',
-    ...(statement ? [statement, ''] : []),
-    `URI: ${uri}`, 'Version: 1', `Chain ID: ${chainId}`, `Nonce: ${nonce}`, `Issued At: ${issuedAt}`,
-    `Expiration Time: ${expiration}`,
-    ...(resources.length ? ['Resources:', ...resources.map((resource) => `- ${resource}`)] : []),
+    `${domain} wants you to sign in with your Ethereum account:`, address, '', SIGN_IN_STATEMENT, '',
+    `URI: ${uri}`, 'Version: 1', `Chain ID: ${chainId}`, `Nonce: ${nonce}`, `Issued At: ${timeText(issuedAt)}`,
+    `Expiration Time: ${timeText(expiresAt)}`, 'Resources:', `- digm:player:${playerKey}`,
   ].join('\n');
+}
+
+/**
+ * The proof that a grant request of a premium listener carries (face `proof` of static/digm-head-start.js).
+ * @param {Wallet | PageWallet} wallet @param {string} playerKey hex. @param {number} chainId @param {number} hours
+ */
+export async function signIn(wallet, playerKey, chainId, hours = 12) {
+  const issuedAt = Math.floor(Date.now() / 1000);
+  const nonce = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+  const message = signInMessage({
+    domain: location.host, address: checksummed(wallet.address), uri: `${location.origin}${location.pathname}`, chainId,
+    nonce, issuedAt, expiresAt: issuedAt + 3600 * hours, playerKey,
+  });
+  return { message, signature: await wallet.signMessage(message) };
 }

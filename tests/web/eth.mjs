@@ -1,10 +1,12 @@
 // What pages sign by themselves, beside what ethers makes of the same: `node tests/web/eth.mjs` says how much agreed.
 
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { AbiCoder, Interface, Transaction, TypedDataEncoder, Wallet, getAddress, id } from 'ethers';
 
 import { placeLibraries } from '../../web/build/libraries.mjs';
 
+const SIGN_INS = new URL('../vectors/sign_in.json', import.meta.url);
 const ROOT = new URL('../../', import.meta.url);
 await placeLibraries(new URL('node_modules', ROOT).pathname, new URL('static/dist', ROOT).pathname);
 const eth = await import('../../static/digm-eth.js');
@@ -64,4 +66,23 @@ const typed = { types: { EIP712Domain, ...types }, primaryType: 'Purchase', doma
 same(eth.hexOf(eth.typedDataHash(typed)), TypedDataEncoder.hash(domain, types, message));
 same(await eth.signTypedData(secret, typed), await wallet.signTypedData(domain, types, message));
 
+// The sign-in messages of digm/sign_in.py, and their signatures.
+const { signInMessage } = await import('../../static/digm-wallet.js');
+for (const { fields, message: expected, private_key: key, signature } of JSON.parse(await readFile(SIGN_INS, 'utf8'))) {
+  const text = signInMessage({
+    ...fields, chainId: fields.chain_id, issuedAt: fields.issued_at, expiresAt: fields.expires_at,
+    playerKey: fields.player_key,
+  });
+  same(text, expected);
+  same(await eth.signMessage(eth.bytesOf(key), text), `0x${signature}`);
+}
+
+// A purchase as the contract reads it: structs of fixed size, flat.
+const BUY = 'buy_signed((bytes32,address,uint256),(uint8,bytes32),uint256)';
+same(
+  eth.call(BUY, id('x'), wallet.address, 7n, 27, id('r'), 0),
+  new Interface([`function ${BUY}`]).encodeFunctionData('buy_signed', [[id('x'), wallet.address, 7n], [27, id('r')], 0]),
+);
+
 console.log(compared);
+process.exit(0); // the account's channel to other tabs stays open

@@ -12,4 +12,4 @@ def test_addresses_transactions_calls_messages_and_typed_data_are_those_of_ether
     assert node, "Node is needed"
     done = subprocess.run([node, str(HERE / "eth.mjs")], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert int(done.stdout) == 56
+    assert int(done.stdout) == 61
