@@ -4,7 +4,7 @@
 // The text is `digm-copy-1.` and base64url of JSON: {v, kind, salt, iv, sealed, address, iterations?, credential?}.
 // Sealed is AES-256-GCM; the additional data is everything else of the JSON, so nothing in it can be exchanged.
 
-import { account, copied, restore, seedForCopy } from './digm-account.js';
+import { account, copied, list, restore, seedForCopy } from './digm-account.js';
 import { concat } from './digm-crypto.js';
 
 const PREFIX = 'digm-copy-1.';
@@ -162,6 +162,11 @@ export async function restoreCopy(text, passphrase = '') {
     throw new CopyError('wrong_passphrase', copy.kind === 'passphrase'
       ? 'That is not the passphrase of this copy, or the copy was changed. Nothing has changed here.'
       : 'That is not the passkey of this copy, or the copy was changed. Nothing has changed here.');
+  }
+  const known = await account();
+  if (known && !known.isCopied && known.pageAddress !== copy.address && (await list()).length) {
+    throw new CopyError('copy_first',
+      'The key that is here owns music, and there is no copy of it. Keep a copy first, then bring the other one.');
   }
   return restore(seed);
 }
