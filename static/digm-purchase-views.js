@@ -41,7 +41,8 @@ export function offer(offer, choices, choose) {
 
 function offerRow(offer, choice, choose) {
   const isTrack = choice.item === offer.item;
-  const what = isTrack ? 'The whole track' : `The album “${choice.title}”`;
+  const isNamed = choice.title !== `${choice.tracks.length} tracks`;
+  const what = isTrack ? 'The whole track' : isNamed ? `The album “${choice.title}”` : `All ${choice.tracks.length} tracks together`;
   const price = money(choice.token, choice.price);
   const input = choice.isAtLeast && h('input', {
     type: 'text', inputmode: 'decimal', autocomplete: 'off', value: amountText(choice.price, choice.token.decimals),
@@ -56,7 +57,7 @@ function offerRow(offer, choice, choose) {
   return h('div.buy-row', null,
     h('div.buy-what', null,
       h('strong', null, what),
-      h('span.buy-small', null, isTrack ? (choice.isAtLeast ? `${price} or more` : '') : `${choice.tracks.length} tracks`), note),
+      h('span.buy-small', null, isTrack || !isNamed ? (choice.isAtLeast ? `${price} or more` : '') : `${choice.tracks.length} tracks`), note),
     input && h('label.buy-amount', null, input, h('span', null, choice.token.symbol)),
     (isTrack ? primary : plain)(input ? 'Buy' : `Buy · ${price}`, press));
 }
@@ -166,7 +167,7 @@ export const link = (offer, code, onBack) => [
   h('p', null, 'Give the artist this code with your payment. The track opens here by itself when the artist has sent its key.'),
   copyable(code),
   h('p.buy-actions', null,
-    h('a.buy-primary', { href: offer.payment_link, target: '_blank', rel: 'noopener noreferrer' }, 'To the payment page'),
+    h('a.buy-primary', { href: offer.payment_link.replaceAll('{code}', encodeURIComponent(code)), target: '_blank', rel: 'noopener noreferrer' }, 'To the payment page'),
     plain('Back', onBack)),
 ];
 
