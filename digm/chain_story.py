@@ -8,13 +8,16 @@ who stayed silent in a round) is taken from what the events before it made (`Cha
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from digm.chain_pins import ELDER, NO_KEY, ChainPins
+from digm.chain_sentences import Sentence as Sentence
+from digm.chain_sentences import Token
+from digm.chain_sentences import amount as amount
+from digm.chain_sentences import day as day
+from digm.chain_story_sales import SALES_TELLERS
 
-UNIT = 10**18
 KEPT = 300
 KEPT_MARKS = 24
 
@@ -25,34 +28,6 @@ class Mark(StrEnum):
     PASSED = "passed"
     MISSED = "missed"
     SLASHED = "slashed"
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """One thing that happened.
-
-    Attributes:
-        form: with `{who}`, `{other}` (accounts) and `{track}` (its id on the chain) in it.
-        is_bad: something was lost.
-    """
-
-    form: str
-    who: str = ""
-    other: str = ""
-    track: bytes = b""
-    is_bad: bool = False
-
-    def say(self, account: Callable[[str], str], track: Callable[[bytes], str]) -> str:
-        """The sentence with names.
-
-        Args:
-            account: the name of an account, with checksum. track: the title of a track, by its id on the chain.
-        """
-        return self.form.format(
-            who=account(self.who) if self.who else "",
-            other=account(self.other) if self.other else "",
-            track=track(self.track) if self.track else "",
-        )
 
 
 @dataclass(frozen=True)
@@ -137,26 +112,6 @@ class Story:
         marks[number] = mark
         while len(marks) > KEPT_MARKS:
             del marks[next(iter(marks))]
-
-
-Token = Callable[[str], str]
-"""The name of a token, by its address."""
-
-
-def amount(units: int) -> str:
-    """An amount for people: whole tokens with four digits behind the point, or four that say something."""
-    whole, part = divmod(abs(units), UNIT)
-    digits = f"{part:018d}"
-    keep = 4 if whole else max(4, len(digits) - len(digits.lstrip("0")) + 4)
-    return ("-" if units < 0 else "") + f"{whole:,}.{digits[:keep]}".rstrip("0").rstrip(".")
-
-
-def day(seconds: int) -> str:
-    """A moment of the chain's clock."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    except (OverflowError, ValueError, OSError):
-        return "the far future"
 
 
 def _silent(pins: ChainPins) -> list[str]:
@@ -354,6 +309,13 @@ def _burnt(said: Mapping[str, Any], _pins: ChainPins, token: Token) -> list[Sent
     return [Sentence(f"{amount(said['amount'])} {token(said['token'])} that had been slashed were burnt")]
 
 
+def _sold(sentence: Callable[[Mapping[str, Any], Token], Sentence]) -> "Teller":
+    def tell(said: Mapping[str, Any], _pins: ChainPins, token: Token) -> list[Sentence]:
+        return [sentence(said, token)]
+
+    return tell
+
+
 Teller = Callable[[Mapping[str, Any], ChainPins, Token], list[Sentence]]
 # Transfers and approvals of tokens say nothing that these do not.
 _TELLERS: dict[str, Teller] = {
@@ -384,6 +346,7 @@ _TELLERS: dict[str, Teller] = {
     "Unjailed": _unjailed,
     "Withdrawn": _withdrew,
     "SlashedBurnt": _burnt,
+    **{name: _sold(sentence) for name, sentence in SALES_TELLERS.items()},
 }
 STORIES = frozenset(_TELLERS)
 """The events of which there is something to say."""

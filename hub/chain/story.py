@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from digm.chain_pins import ChainPins
+from digm.chain_sales import COIN
 from digm.chain_story import Sentence, Story, Told
 from digm.chain_tracks import ChainTracks
 from digm.errors import DigmError
@@ -25,7 +26,7 @@ Key = tuple[str, int]
 
 def token_names(deployed: Deployment) -> dict[str, str]:
     """Address -> what people call the token."""
-    return {deployed.addresses[part]: part.upper() for part in TOKENS}
+    return {COIN: "coins"} | {deployed.addresses[part]: part.upper() for part in TOKENS}
 
 
 class Storyteller:

@@ -7,7 +7,7 @@ import pytest
 
 from digm.chain_pins import ChainPins
 from digm.chain_story import STORIES, Mark, Story, Told, amount, day
-from tests.contracts.house import COLD, UNIT, House, compiled, track_named
+from tests.contracts.house import COLD, DAY_S, UNIT, House, compiled, track_named
 from tests.contracts.machine import Contract, Event
 
 
@@ -133,8 +133,42 @@ def test_the_end_of_an_order_is_told_with_what_everybody_got(house: House, telle
         assert words in said, words
 
 
+def test_sales_are_told_with_what_was_paid_and_who_got_what(house: House, teller: Teller) -> None:
+    adagio, brio, _, label, *_ = house.nodes
+    teller.names |= {label: "The Label"}
+    track, para = house.publish(track_named("Night train")), house.para.address
+    house.sales.send(house.artist, "set_offer", track, para, 5 * UNIT // 2, True)
+    house.sales.send(house.artist, "appoint", label, True)
+    house.sales.send(adagio, "buy", track, para, 3 * UNIT, b"k" * 32)
+    house.sales.send(brio, "buy_p256", track, para, 3 * UNIT, b"k" * 32)
+    house.sales.send(label, "deliver", track, adagio, b"w")
+    house.machine.mine(1, DAY_S)
+    house.sales.send(brio, "refund", track, brio)
+    house.sales.send(house.artist, "give", track, brio, b"w")
+    house.sales.send(house.artist, "end_offer", track)
+    house.passes.send(house.artist, "set_pass", para, UNIT, 30 * DAY_S)
+    house.passes.send(adagio, "buy_pass", house.artist, para, UNIT, 30 * DAY_S)
+    house.passes.send(house.artist, "end_pass")
+    said = "\n".join(teller.lines)
+    for words in (
+        "Night train is for sale: 2.5 PARA or more",
+        "The Owls lets The Label deliver its keys",
+        "Adagio bought Night train for 3 PARA",
+        "Brio bought Night train for 3 PARA",
+        "Adagio got the key of Night train, and its payees the money",
+        "Brio got the money for Night train back: its key did not come in time",
+        "Brio was given Night train",
+        "Night train is no longer for sale",
+        "The Owls sells passes: 1 PARA for 30 days",
+        "Adagio has a pass of The Owls until",
+        "The Owls sells no passes any more",
+    ):
+        assert words in said, words
+    assert [told.event for told in teller.story.told if told.sentence.is_bad] == ["Refunded"]
+
+
 def test_there_is_something_to_say_of_every_event() -> None:
-    contracts = ("TrackRegistry", "Pinning")
+    contracts = ("TrackRegistry", "Pinning", "Sales", "Passes")
     events = {one["name"] for name in contracts for one in compiled(name)["abi"] if one["type"] == "event"}
     assert events == STORIES
 
