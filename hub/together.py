@@ -13,6 +13,7 @@ import structlog
 
 from digm.errors import CallerFault, Unavailable
 from hub.config import FOLLOWERS, Settings, variable_of
+from hub.demo_sale import PRICE, TOKEN, DemoSale
 from hub.gateway.sockets import bind
 from hub.home_chain import HomeChain, lines_of
 from hub.neighbours import NAMES, Neighbours
@@ -67,10 +68,11 @@ async def serve(settings: Settings, environment: Mapping[str, str], stop: asynci
         names = (*PROCESSES, RELAY) if wants_relay else PROCESSES
         children = [Child(name, logs, child_environment) for name in names]
         helpers = [Child(name, logs, child_environment) for name in ("demo", "publish", "pin")]
+        sale = DemoSale(settings, child_environment)
         try:
-            await _run(settings, children, helpers, neighbours, home, stop)
+            await _run(settings, children, helpers, neighbours, home, sale, stop)
         finally:
-            await stop_all([*children, *neighbours.children, *home.children, *helpers])
+            await stop_all([*children, *neighbours.children, *home.children, *helpers, *sale.children])
 
 
 def _check_known(ports: Mapping[str, int]) -> None:
@@ -101,6 +103,7 @@ async def _run(
     helpers: list[Child],
     neighbours: Neighbours,
     home: HomeChain,
+    sale: DemoSale,
     stop: asyncio.Event,
 ) -> None:
     is_up, fine = asyncio.Event(), asyncio.Event()
@@ -129,6 +132,9 @@ async def _run(
             print(f"{_nodes(up)} at http://localhost:{settings.port}/operator", flush=True)
         if settling is not None and (found := await settling) is not None:
             print("\n".join(lines_of(found, NAMES)), flush=True)
+            if root := await sale.put_up(home):
+                url = f"http://localhost:{settings.port}/tracks/{root}"
+                print(f"Hear the beginning, then buy it ({PRICE} {TOKEN.upper()}): {url}", flush=True)
 
     print(f"Starting DIGM; its data and logs are in {settings.data}", flush=True)
     try:
@@ -174,6 +180,7 @@ async def _make_ready(settings: Settings, demo: Child, publish: Child) -> None:
             roots = await asyncio.to_thread(_published_here, settings.data)
             for name in (UNPINNED, OFF_CHAIN):
                 (settings.data / name).write_text("\n".join(roots))
+            DemoSale.intend(settings.data)
         await _wait_for(session, "/readyz", READY_WITHIN_S, artist_ready_url)
 
 
