@@ -19,7 +19,7 @@ from hub.supervision import Child
 log = structlog.get_logger()
 UNSOLD = "demo-for-sale"
 """Empty, or the piece's track root."""
-PREVIEW_S, PRICE, TOKEN = 20, "25", "para"
+PREVIEW_S, PRICE, TOKEN = 30, "25", "para"
 
 
 class DemoSale:

@@ -110,19 +110,20 @@ async def it_plays_and_shows_its_nodes_and_chain(data: Path, taken: str) -> None
                 titles = [track["title"] for track in (await answer.json())["tracks"]]
             await elder_node_holds_the_demo(running, session)
         settings = await the_demo_is_on_the_devnet(running, data)
+        await a_piece_is_for_sale(running)
         await a_file_goes_all_the_way(running, data)
         await the_hub_sees_the_orders_kept(running)
         children = running.children()
         assert set(children) == {*PROCESSES, "node", "chain"}
         os.kill(children["chain"], signal.SIGKILL)
-        assert await orders(settings) == 3
+        assert await orders(settings) == 4
         children = running.children()
         running.process.send_signal(signal.SIGINT)
         async with asyncio.timeout(STOPS_WITHIN_S):
             assert await running.process.wait() == 0
         await all_gone(list(children.values()))
     assert titles == ["Prelude in C major, BWV 846", "Gymnopédie No. 1"]
-    assert not any((data / name).exists() for name in ("demo", "demo-unpinned", "demo-off-chain"))
+    assert not any((data / name).exists() for name in ("demo", "demo-unpinned", "demo-off-chain", "demo-for-sale"))
 
 
 async def the_demo_is_on_the_devnet(running: Up, data: Path) -> Settings:
@@ -147,6 +148,25 @@ async def the_demo_is_on_the_devnet(running: Up, data: Path) -> Settings:
     key = NodeIdentity.load(data / "nodes" / "1").node_key
     assert [one.address for one in pins.by_key(key)] == [said["Allegro"]]
     return settings
+
+
+async def a_piece_is_for_sale(running: Up) -> None:
+    """Its beginning is free, its price is on the chain."""
+    assert running.process.stdout is not None
+    async with asyncio.timeout(READY_WITHIN_S):
+        said = (await running.process.stdout.readline()).decode().strip()
+    assert said.startswith("Hear the beginning, then buy it (25 PARA): http://localhost:")
+    root = said.rpartition("/")[2]
+    async with asyncio.timeout(READY_WITHIN_S):
+        async with aiohttp.ClientSession(f"http://localhost:{running.port}") as session:
+            while True:
+                async with session.get(f"/api/tracks/{root}/offer") as answer:
+                    offer = await answer.json()
+                if offer["state"] == "for_sale":
+                    break
+                await asyncio.sleep(0.1)
+    assert (offer["title"], offer["preview_s"]) == ("Minuet in G major, BWV Anh. 114", 30)
+    assert (int(offer["price"]), offer["coin_or_token"]["symbol"]) == (25 * UNIT, "PARA")
 
 
 async def a_file_goes_all_the_way(running: Up, data: Path) -> None:
@@ -182,7 +202,7 @@ async def the_hub_sees_the_orders_kept(running: Up) -> None:
                 async with session.get("/api/chain") as answer:
                     chain = await answer.json()
                 kept = [(order["held"], order["wanted"]) for order in chain["orders"]]
-                if kept == [(1, 1)] * 3 and [node["name"] for node in chain["nodes"]] == ["Allegro"]:
+                if kept == [(1, 1)] * 4 and [node["name"] for node in chain["nodes"]] == ["Allegro"]:
                     break
                 await asyncio.sleep(0.1)
 
