@@ -39,7 +39,9 @@ class Shop:
         self.stack = Stack(self.folder / "data", self.market.environment())
         self.market.settle_in(self.stack.data)
 
-    def offer(self, path: Path, *options: str, token: str = "para", price: int = PRICE, at_least: bool = False) -> Sold:
+    def offer(
+        self, path: Path, *options: str, token: str = "para", price: int = PRICE, at_least: bool = False
+    ) -> Sold:
         """Publish a file, on the chain as well, and sell it. `token`: para, or coin for the chain's own."""
         (line,) = self.stack.publish(path, *options)
         item = self.market.publish(self.stack.data, line["track_root"])
@@ -56,7 +58,9 @@ class Shop:
     def bind(self) -> None:
         """Say on the chain whose signature the artist's manifests have. After the first `offer`."""
         deployed = self.market.deployed
-        registry, artist = (bytes.fromhex(one[2:]) for one in (deployed.addresses["registry"], self.market.artist))
+        registry, artist = (
+            bytes.fromhex(one[2:]) for one in (deployed.addresses["registry"], self.market.artist)
+        )
         message = binding_message(deployed.chain_id, registry, artist)
         with Vault.open(self.stack.data / VAULT) as vault:
             self.market.tell(self.market.artist, "registry", "bind_key", vault.artist_key, vault.sign(message))

@@ -123,7 +123,9 @@ async def it_plays_and_shows_its_nodes_and_chain(data: Path, taken: str) -> None
             assert await running.process.wait() == 0
         await all_gone(list(children.values()))
     assert titles == ["Prelude in C major, BWV 846", "Gymnopédie No. 1"]
-    assert not any((data / name).exists() for name in ("demo", "demo-unpinned", "demo-off-chain", "demo-for-sale"))
+    assert not any(
+        (data / name).exists() for name in ("demo", "demo-unpinned", "demo-off-chain", "demo-for-sale")
+    )
 
 
 async def the_demo_is_on_the_devnet(running: Up, data: Path) -> Settings:
