@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from digm.chain_tracks import binding_message
-from hub.publishing.vault import Vault
 from hub.publishing.vault import FILE_NAME as VAULT
+from hub.publishing.vault import Vault
 from tests.browser.stack import Stack
 from tests.hub.vault.market import COIN, Market
 
@@ -40,12 +40,12 @@ class Shop:
         self.market.settle_in(self.stack.data)
 
     def offer(
-        self, path: Path, *options: str, token: str = "para", price: int = PRICE, at_least: bool = False
+        self, path: Path, *options: str, paid_in: str = "para", price: int = PRICE, at_least: bool = False
     ) -> Sold:
-        """Publish a file, on the chain as well, and sell it. `token`: para, or coin for the chain's own."""
+        """Publish a file, on the chain as well, and sell it. `paid_in`: para, or coin for the chain's own."""
         (line,) = self.stack.publish(path, *options)
         item = self.market.publish(self.stack.data, line["track_root"])
-        address = COIN if token == "coin" else self.market.deployed.addresses[token]
+        address = self.market.deployed.addresses.get(paid_in, COIN)
         self.market.tell(self.market.artist, "sales", "set_offer", item, address, price, at_least)
         return Sold(line["track_root"], item)
 
