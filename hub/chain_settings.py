@@ -37,7 +37,7 @@ class ChainSettings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(
             description="URL where listeners pay for the tracks of this hub by other means; {track}: the "
-            "track's root, {code}: the listener's address, for `digm give`."
+            "track's root. The page shows the listener's code, for `digm give`."
         ),
     ] = ""
     node_least_price: Annotated[

@@ -64,6 +64,19 @@ class Services:
             raise Unavailable("track_not_found", "There is no such track here.", track_root=track_root)
         return entry
 
+    async def known(self, roots: Iterable[str]) -> dict[str, TrackEntry]:
+        """Those of some tracks that are or were shown here, the withdrawn among them: for their titles."""
+
+        def own(wanted: list[str]) -> dict[str, TrackEntry]:
+            found = ((root, self.catalogue.track(root)) for root in wanted)
+            return {root: entry for root, entry in found if entry is not None}
+
+        wanted = list(roots)
+        if not wanted:
+            return {}
+        listed = {root: one.entry for root in wanted if (one := self.listed.get(root)) is not None}
+        return listed | await off_loop(own, wanted)
+
     async def releases(self, release_ids: Iterable[str]) -> list[ReleaseEntry]:
         """Some releases, those of them that there are, in the order given."""
         own = {entry.release_id: entry for entry in await off_loop(self.catalogue.releases)}

@@ -6,6 +6,7 @@ keys: wrapped keys are on the chain for everybody, and open for their buyer alon
 """
 
 import asyncio
+import contextlib
 import importlib
 import re
 import time
@@ -17,16 +18,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import hdrs, web
 
+from digm.chain_sales import PurchaseOnChain
 from digm.errors import CallerFault, Unavailable
 from digm.ids import is_hex_id
 from hub.api.addresses import client_address
 from hub.api.bodies import read_body
 from hub.api.tracks import CORS
 from hub.bridge.chain import CHAIN
-from hub.chain.selling import Shop, Titles
+from hub.chain.selling import Shop
 from hub.granting.rate import RateLimit, address_group
 from hub.services import SERVICES
-from hub.storage.catalogue import TrackEntry
 
 if TYPE_CHECKING:
     from hub.chain.deployment import Deployment
@@ -141,18 +142,13 @@ async def offer(request: web.Request) -> web.Response:
         return _json({**shop.gone(root), **extra})
     if settings.payment_link and entry.preview_s is not None and await _is_ours(request, root):
         extra["payment_link"] = settings.payment_link.replace("{track}", root)
-    return _json({**shop.offer(entry, await _titles(request)), **extra})
+    titles = await services.known(shop.roots_beside(entry))
+    return _json({**shop.offer(entry, titles.get), **extra})
 
 
 async def _is_ours(request: web.Request, root: str) -> bool:
     """Whether it is published here: the operator's payment link takes no money for others' tracks."""
     return any(one.track_root == root for one in await request.app[SERVICES].own_tracks())
-
-
-async def _titles(request: web.Request) -> Titles:
-    """Tracks by their roots, as they are shown here."""
-    listed: dict[str, TrackEntry] = {one.track_root: one for one in await request.app[SERVICES].tracks()}
-    return listed.get
 
 
 # -- what was paid for
@@ -165,24 +161,20 @@ async def keys(request: web.Request) -> web.Response:
     who = await _checked(request.match_info["address"])
     after, wait_s = _number(request, "after", 2**53), min(float(_number(request, "wait", 600)), MOST_WAIT_S)
     _deployed(request)
-    titles = await _titles(request)
+    before = follower.sales.purchases_of(who)
+    if wait_s and "after" in request.query and all(_block(one) <= after for one in before):
+        with desk.long_poll(client_address(request, services.settings)), contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                while follower.sales.purchases_of(who) == before:
+                    await follower.changed(follower.version)
+    shop, state = desk.shop(request), follower.state
+    titles = await services.known(shop.roots_bought(who))
+    said = {"block": state.counted, "time": state.time, "is_current": state.is_current}
+    return _json({"keys": shop.keys(who, titles.get), **said})
 
-    def found() -> list[dict[str, Any]]:
-        return desk.shop(request).keys(who, titles)
 
-    now = found()
-    if wait_s and "after" in request.query and all(one["block"] <= after for one in now):
-        with desk.long_poll(client_address(request, services.settings)):
-            deadline, before = asyncio.get_running_loop().time() + wait_s, now
-            try:
-                async with asyncio.timeout_at(deadline):
-                    while now == before:
-                        await follower.changed(follower.version)
-                        now = found()
-            except TimeoutError:
-                now = found()
-    state = follower.state
-    return _json({"keys": now, "block": state.counted, "time": state.time, "is_current": state.is_current})
+def _block(one: PurchaseOnChain) -> int:
+    return max(one.block, one.answered_in)
 
 
 # -- the way to the chain

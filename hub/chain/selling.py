@@ -79,6 +79,16 @@ class Shop:
         found = [self.by_name.get(track) for track in self.state.sales.tracks_of(item)]
         return [to_hex(one.said.track_root) for one in found if one is not None]
 
+    def roots_beside(self, entry: TrackEntry) -> set[str]:
+        """The tracks of the albums that a track is sold in: those whose titles an offer needs."""
+        found = self.claim(entry)
+        albums = self.state.sales.albums_with(found.said.track) if found is not None else []
+        return {root for album in albums for root in self.roots_of(album.item)}
+
+    def roots_bought(self, buyer: str) -> set[str]:
+        """The tracks that an account has bought or was given."""
+        return {root for one in self.state.sales.purchases_of(buyer) for root in self.roots_of(one.item)}
+
     # -- what pages get
 
     def offer(self, entry: TrackEntry, titles: Titles) -> Json:

@@ -179,7 +179,9 @@ def _release(data: Path, release_id: str) -> list[str]:
 
 
 def listening_key_of(text: str) -> tuple[Suite, bytes]:
-    """A listening key as a page shows it: 64 hex digits, with `p256:` before them where it is one.
+    """A listening key as a page shows it: 64 hex digits, or a P-256 key as an uncompressed point (SEC 1).
+
+    `p256:` before 64 digits makes them the x of one whose y is even, as they are on the chain.
 
     Raises:
         CallerFault: `bad_key`.
@@ -187,6 +189,8 @@ def listening_key_of(text: str) -> tuple[Suite, bytes]:
     name, _, digits = text.rpartition(":")
     suites = {"": Suite.X25519, "x25519": Suite.X25519, "p256": Suite.P256}
     digits = digits.removeprefix("0x").lower()
+    if len(digits) == 2 * 65 and digits.startswith("04") and name.lower() in ("", "p256"):
+        name, digits = "p256", digits[2:66] if int(digits[-1], 16) % 2 == 0 else ""
     if name.lower() not in suites or not is_hex_id(digits):
         raise CallerFault(
             "bad_key", f"{text!r:.90} is no listening key: 64 hex digits, as the listener's page shows it."

@@ -11,12 +11,13 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
-from digm.errors import DigmError
-from digm.purchases import WrappedKey, key_at, purchase_aad
+from digm.errors import CallerFault, DigmError
+from digm.purchases import Suite, WrappedKey, key_at, purchase_aad
 from hub.chain import words
 from hub.chain.deployment import contract
 from hub.chain.devnet.accounts import demo_accounts
 from hub.chain.keystore import create_key
+from hub.chain.shopkeeping import listening_key_of
 from hub.cli import app
 from hub.vault.wrapping import unwrap
 from tests.hub.chain.devnet import DevnetProcess
@@ -133,6 +134,16 @@ def test_an_album_is_sold_as_one_and_its_income_fetched(stall: Stall) -> None:
     assert [opened(stall, said["item"], place) for place in (0, 1)] == [one.track_key for one in tracks]
     assert stall.run("withdraw") == [{"para": "7"}]
     assert stall.run("withdraw") == [{"owed": "nothing"}]
+
+
+def test_a_listening_key_is_read_as_pages_show_it() -> None:
+    x, even, odd = "11" * 32, "22" * 31 + "24", "22" * 31 + "25"
+    assert listening_key_of("AB" * 32) == (Suite.X25519, bytes.fromhex("ab" * 32))
+    assert listening_key_of("x25519:" + "ab" * 32)[0] is Suite.X25519
+    assert listening_key_of(f"p256:{x}") == listening_key_of(f"04{x}{even}") == (Suite.P256, bytes.fromhex(x))
+    for wrong in ("", "ab", f"04{x}{odd}", f"05{x}{even}", f"rsa:{x}", f"x25519:04{x}{even}", "z" * 64):
+        with pytest.raises(CallerFault, match="no listening key"):
+            listening_key_of(wrong)
 
 
 def test_what_is_free_or_costs_nothing_is_not_sold_and_options_that_make_no_sense_are_named(
