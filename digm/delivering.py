@@ -42,11 +42,11 @@ class Delivery:
     """A key to be wrapped and sent.
 
     Attributes:
-        roots: of the tracks whose keys it has, in the item's order.
+        tracks: those whose keys it has, in the item's order.
     """
 
     purchase: PurchaseOnChain
-    roots: tuple[bytes, ...]
+    tracks: tuple[ChainTrack, ...]
 
     @property
     def purpose(self) -> str:
@@ -105,4 +105,4 @@ def due(scene: Scene, terms: Terms) -> Iterator[Delivery]:
         if verdict(scene, purchase, terms) is Verdict.DELIVER:
             ids = scene.sales.tracks_of(purchase.item)
             if all(track in scene.tracks for track in ids):
-                yield Delivery(purchase, tuple(scene.tracks[track].track_root for track in ids))
+                yield Delivery(purchase, tuple(scene.tracks[track] for track in ids))

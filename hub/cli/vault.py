@@ -1,4 +1,4 @@
-"""`digm vault`: the artist's vault, its back-up, and bringing that back."""
+"""`digm vault`: the artist's vault, its back-up, bringing that back, and second vaults."""
 
 import sys
 from pathlib import Path
@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from hub.cli.vault_seconds import accept, appoint, dismiss
+
 vault = typer.Typer(
     name="vault",
-    help="The artist's vault: back it up, bring it back.",
+    help="The artist's vault: back it up, bring it back, appoint a second one.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -17,6 +19,10 @@ PassphraseFile = Annotated[
     Path | None,
     typer.Option("--passphrase-file", help="One line, that only you can read; otherwise it is asked for."),
 ]
+
+
+for _command in (appoint, accept, dismiss):
+    vault.command(_command.__name__)(_command)
 
 
 @vault.command("backup")

@@ -19,9 +19,11 @@ from hub.publishing.identity import open_vault, tracks_without_key
 from hub.publishing.staging import sweep_staging
 from hub.publishing.vault import Vault
 from hub.storage.chunk_store import ChunkStore
+from hub.vault.appointed import Sharing
 from hub.vault.deliverer import Deliverer
+from hub.vault.held import HeldKeys
 from hub.vault.premium import Premium
-from hub.vault.track_keys import OwnTrackKeys
+from hub.vault.track_keys import AllTrackKeys, OwnTrackKeys
 
 log = structlog.get_logger()
 
@@ -45,7 +47,9 @@ async def _serve(settings: Settings, vault: Vault, stop: asyncio.Event) -> None:
     chain = ChainFollower(settings)
     link = VaultLink(vault, issuer, settings.signal_url, Premium(settings, chain))
     terms = Terms(settings.vault_margin_seconds, settings.vault_stand_in_seconds)
-    deliverer = Deliverer(settings, chain, OwnTrackKeys(vault, ChunkStore(settings.data)), terms)
+    own_keys = OwnTrackKeys(vault, ChunkStore(settings.data))
+    track_keys = AllTrackKeys(own_keys, HeldKeys(vault, settings.data))
+    deliverer = Deliverer(settings, chain, track_keys, terms)
 
     async def ready() -> dict[str, bool]:
         return {"vault_linked": link.is_linked}
@@ -58,6 +62,7 @@ async def _serve(settings: Settings, vault: Vault, stop: asyncio.Event) -> None:
                 tasks.create_task(Inbox(settings).run(time.monotonic), name="inbox"),
                 tasks.create_task(chain.run(), name="chain"),
                 tasks.create_task(deliverer.run(), name="deliverer"),
+                tasks.create_task(Sharing(vault, settings.data).run(), name="second vaults"),
             ]
             await stop.wait()
             for task in running:

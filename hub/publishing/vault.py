@@ -27,6 +27,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from digm.errors import CallerFault, Unavailable
+from digm.keys import hkdf_sha256
 from hub.publishing.vault_records import HEADER_START, Fields, RecordCodec, codec_of, new_codec
 from hub.storage.durable import (
     disk_fault,
@@ -132,6 +133,10 @@ class Vault:
     def sign(self, message: bytes) -> bytes:
         """The artist's Ed25519 signature, 64 bytes."""
         return self._private_key().sign(message)
+
+    def derive(self, info: bytes) -> bytes:
+        """A further secret, 32 bytes, the same for as long as the vault is: HKDF-SHA256 of the artist's key."""
+        return hkdf_sha256(self._private_key().private_bytes_raw(), info)
 
     def secret(self, root_hex: str) -> TrackSecret | None:
         """What is known of a track, also if another process has just added it.

@@ -2,8 +2,8 @@
 
 In it is all that makes somebody the same artist on another machine: the vault (identity and track keys, as it
 is, so with its own passphrase where it has one), the chain's key with its passphrase, what was decided about
-premium listeners, and the manifests that grants are made from. Chunks are not: nodes have them, and nobody can
-read them.
+premium listeners and second vaults, and the manifests that grants are made from. Chunks are not: nodes have
+them, and nobody can read them.
 
 The first line says how it is sealed; every other one is a file, sealed and bound to its place by the vault's
 codec (`hub.publishing.vault_records`); the last one says how many there are, so that a cut file is known.
@@ -33,7 +33,7 @@ FORMAT, VERSION = "digm backup", 1
 SHORTEST_PASSPHRASE = 10
 MAX_BYTES = 256 << 20
 # Beside the vault; what is not there is left out.
-PARTS = ("premium.json", "chain/key.json", "chain/deployment.json", "secrets/chain-passphrase")
+PARTS = ("premium.json", "vaults.json", "chain/key.json", "chain/deployment.json", "secrets/chain-passphrase")
 MANIFESTS = "manifests"
 
 

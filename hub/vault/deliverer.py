@@ -25,6 +25,7 @@ from hub.chain.keystore import FILE_NAME, address_of
 from hub.chain.state import ChainState
 from hub.pauses import Pauses
 from hub.vault.clock import ChainClock
+from hub.vault.track_keys import Wanted
 from hub.vault.wrapping import wrap
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Followed(Protocol):
 class TrackKeys(Protocol):
     """Where track keys are; `keys` blocks."""
 
-    def keys(self, roots: Sequence[bytes]) -> list[bytes]:
+    def keys(self, wanted: Sequence[Wanted]) -> list[bytes]:
         """Raises Unavailable `track_key_missing`; CallerFault `vault_key_wrong`."""
         ...
 
@@ -196,7 +197,9 @@ class Deliverer:
         bought = delivery.purchase
         sales, buyer = (bytes.fromhex(one[2:]) for one in (deployed.addresses["sales"], bought.buyer))
         aad = purchase_aad(deployed.chain_id, sales, bought.item, buyer)
-        keys = self._keys.keys(delivery.roots)
+        state = self._chain.state
+        artists = {one.said.track: one.artist_key for one in (*state.withdrawn, *state.tracks)}
+        keys = self._keys.keys([Wanted(one.track_root, artists.get(one.track)) for one in delivery.tracks])
         return wrap(keys, bought.buyer_key, Suite(bought.suite), aad).encode()
 
     async def _send(self, account: _Account, delivery: Delivery, wrapped: bytes) -> str:

@@ -175,6 +175,15 @@ class Market:
         return {"DIGM_CHAIN_RPC": self.devnet.url, "DIGM_CHAIN_PASSPHRASE": PASSPHRASE, **more}
 
 
+def digm(market: Market, data: Path, *arguments: str) -> str:
+    """A command in a data folder; what it prints."""
+    environ = {**os.environ, "DIGM_DATA": str(data), **market.environment()}
+    command = [sys.executable, "-m", "hub.cli", *arguments]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @dataclass(frozen=True)
 class Sold:
     """A track for sale."""
