@@ -30,9 +30,22 @@ class Stack:
     url: str
     data: Path
     tracks: list[str]
+    process: subprocess.Popen[str]
 
     def track_url(self, number: int = 0) -> str:
         return f"{self.url}tracks/{self.tracks[number]}"
+
+    def until_chain(self) -> None:
+        """Until the devnet has contracts, and the artist an account on it."""
+        _until_said(self.process, "A devnet runs beside it")
+
+    def run(self, *arguments: str) -> str:
+        """A `digm` command to its end; what it said."""
+        process = digm(self.data, *arguments)
+        said, _ = process.communicate(timeout=READY_S)
+        if process.returncode:
+            raise SystemExit(f"digm {' '.join(arguments)} failed: {said}")
+        return said
 
 
 def npm_package(name: str) -> Path:
@@ -86,18 +99,20 @@ def running(*files: Path, options: Sequence[str] = ()) -> Iterator[Stack]:
         port = free_ports(8)
         process = digm(data, "up", "--port", str(port))
         try:
-            yield Stack(_listening_url(process), data, tracks)
+            url = _until_said(process, "Listen at ").removeprefix("Listen at ").strip()
+            yield Stack(url, data, tracks, process)
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(30)
 
 
-def _listening_url(process: subprocess.Popen[str]) -> str:
+def _until_said(process: subprocess.Popen[str], words: str) -> str:
+    """The first line of `digm up` that begins with these words."""
     assert process.stdout is not None
     give_up = time.monotonic() + READY_S
     for line in process.stdout:
-        if line.startswith("Listen at "):
-            return line.removeprefix("Listen at ").strip()
+        if line.startswith(words):
+            return line
         if time.monotonic() > give_up:
             break
-    raise SystemExit("digm up did not come to its last line")
+    raise SystemExit(f"digm up did not come to the line that begins with: {words}")

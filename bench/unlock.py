@@ -1,6 +1,6 @@
 """From the key's arrival to unbroken sound, and from the click on "buy": DIGM beside a gate on a server.
 
-    .venv/bin/python -m bench.unlock [--json] [--runs 10]
+    .venv/bin/python -m bench.unlock [--json] [--runs 5]
 
 One song, 10 seconds of it free, in fresh profiles of one Chromium. `ended`: the preview is over, and what the
 page fetches in the background is there; then the key comes. `playing`: it comes in the middle of the preview.
@@ -60,7 +60,21 @@ async def listen_to_digm(browser: Browser, digm: stack.Stack) -> Row:
         row["twice"] = max(row.get("twice", 0), await listening.twice())
         row["stalls"] = row.get("stalls", 0) + await listening.stalls()
         await context.close()
+    context = await browser.new_context()
+    listening = await digm_listening(context, PREVIEW_S, digm, digm.tracks[0])
+    row["buy_to_sound_ms"] = await buy(listening)
+    await listening.until_all_is_here()
+    row["twice"] = max(row["twice"], await listening.twice())
+    await context.close()
     return row
+
+
+async def buy(listening: DigmListening | GateListening) -> float:
+    """Milliseconds from the click to sound behind the preview, which is over."""
+    await listening.begin()
+    await listening.prepare_to_buy()
+    await listening.until_preview_ended()
+    return await listening.buy()
 
 
 async def listen_to_gate(browser: Browser, gate: Gate) -> Row:
@@ -76,6 +90,9 @@ async def listen_to_gate(browser: Browser, gate: Gate) -> Row:
             row |= await _in_the_middle(listening)
         row["twice"] = max(row.get("twice", 0), listening.received.twice)
         await context.close()
+    context = await browser.new_context(ignore_https_errors=True)
+    row["buy_to_sound_ms"] = await buy(await gate_listening(context, PREVIEW_S, gate))
+    await context.close()
     return row
 
 
@@ -106,6 +123,9 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "bytes_fetched_twice": digm["bytes_fetched_twice"],
         "unlock_ms": pair[0]["p50"],
         "unlock_max_ms": pair[0]["max"],
+        "buy_to_sound_ms": digm["buy_to_sound_ms"]["p50"],
+        "buy_to_sound_max_ms": digm["buy_to_sound_ms"]["max"],
+        "gate_buy_to_sound_ms": gate["buy_to_sound_ms"]["p50"],
         "gate_unlock_ms": pair[1]["p50"],
         "gate_bytes_fetched_twice": gate["bytes_fetched_twice"],
         "unlock_ratio": round(pair[0]["p50"] / max(1.0, pair[1]["p50"]), 2),
@@ -116,10 +136,18 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def put_up_for_sale(digm: stack.Stack) -> None:
+    """On the devnet, as an artist does it."""
+    digm.until_chain()
+    digm.run("chain", "publish", *digm.tracks)
+    digm.run("sell", *digm.tracks, "--for", "2.50", "--token", "para")
+
+
 async def run(runs: int, report: Report) -> None:
     with tempfile.TemporaryDirectory(prefix="digm-bench-") as folder:
         song = ingest.render(Path(folder), MINUTES, "song.flac")
         with stack.running(song, options=["--preview-seconds", str(PREVIEW_S)]) as digm:
+            await asyncio.to_thread(put_up_for_sale, digm)
             async with serving(song, PREVIEW_S) as gate, async_playwright() as playwright:
                 browser = await playwright.chromium.launch(
                     executable_path=stack.CHROMIUM, args=stack.CHROMIUM_FLAGS
@@ -130,7 +158,7 @@ async def run(runs: int, report: Report) -> None:
 
 
 def main() -> None:
-    options = arguments(__doc__ or "", runs=10)
+    options = arguments(__doc__ or "", runs=5)
     asyncio.run(run(options.runs, Report("unlock", options.json)))
 
 

@@ -57,6 +57,22 @@ ACCOUNT = """async () => {
   const {address, publicKey, suite} = await create()
   return {address, publicKey: [...publicKey], suite}
 }"""
+# A listener who has bought before: an account with play money. The page has heard of it.
+FUND = """async (address) => {
+  const headers = {'content-type': 'application/json'}
+  const answer = await fetch('/api/chain/faucet', {method: 'POST', headers, body: JSON.stringify({address})})
+  if (!answer.ok) throw new Error(await answer.text())
+  const has = async () => (await (await fetch(`/api/chain/account/${address}`)).json())
+  while (!(await has()).tokens?.some(({balance}) => BigInt(balance) > 0n)) {
+    await new Promise((resolve) => setTimeout(resolve, 200))
+  }
+}"""
+# Of the first click on, until sound comes from behind the place where the listener was.
+WATCH_CLICK = """() => {
+  const start = sound().currentTime
+  addEventListener('click', () => { globalThis.clickedAt ??= performance.now() }, true)
+  globalThis.bought = heardFrom(start, 0.01).then((heard) => heard - clickedAt)
+}"""
 CHAIN_ID, SALES, ITEM = 31_337, bytes([0x5A] * 20), bytes([0x17] * 32)
 
 
@@ -88,6 +104,18 @@ class Listening:
         )
         found: dict[str, float] = await self.ask(script, [self.preview_s, watched_s])
         return found
+
+    async def prepare_to_buy(self) -> None:
+        raise NotImplementedError
+
+    async def click_to_buy(self) -> None:
+        raise NotImplementedError
+
+    async def buy(self) -> float:
+        """Milliseconds from the click to sound."""
+        await self.ask(WATCH_CLICK)
+        await self.click_to_buy()
+        return float(await self.ask("() => bought"))
 
 
 class DigmListening(Listening):
@@ -143,6 +171,15 @@ class DigmListening(Listening):
         }  # fmt: skip
         return {"track": self.track, "owned": owned}
 
+    async def prepare_to_buy(self) -> None:
+        """An account that has bought before: it has play money."""
+        await self.ask(FUND, (await self.ask(ACCOUNT))["address"])
+
+    async def click_to_buy(self) -> None:
+        """Buy, and pay: both buttons, as fast as the page shows them."""
+        await self.page.locator("digm-purchase [data-view=offer] button.buy-primary").click()
+        await self.page.locator("digm-purchase [data-view=confirm] button.buy-primary").click()
+
     async def bring_key(self, watched_s: float) -> dict[str, float]:
         return await self.from_key(DIGM_KEY, watched_s, **await self.key())
 
@@ -165,6 +202,12 @@ class GateListening(Listening):
 
     async def until_preview_ended(self) -> None:
         await self.ask("() => until(() => sound().ended)")
+
+    async def prepare_to_buy(self) -> None:
+        """The till asks for nothing."""
+
+    async def click_to_buy(self) -> None:
+        await self.page.locator("#buy").click()
 
     async def bring_key(self, watched_s: float) -> dict[str, float]:
         return await self.from_key(GATE_KEY, watched_s)
