@@ -5,19 +5,21 @@ From facts alone (`ChainState`); whoever asks servers is `hub.chain.desk`. Impor
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from digm.chain_sales import COIN, AlbumOnChain, OfferOnChain, PurchaseOnChain, PurchaseState
 from digm.ids import to_hex
 from hub.chain.rules import TOKENS
 from hub.chain.state import ChainState, FoundTrack
-from hub.storage.catalogue import TrackEntry
+
+if TYPE_CHECKING:  # nodes tell of keys as well, and know no catalogue
+    from hub.storage.catalogue import TrackEntry
 
 DECIMALS = 18
 COIN_SYMBOL = "ETH"
 FOR_SALE, FREE, WITHDRAWN, NOT_FOR_SALE = "for_sale", "free", "withdrawn", "not_for_sale"
 Json = dict[str, Any]
-Titles = Callable[[str], TrackEntry | None]
+Titles = Callable[[str], "TrackEntry | None"]
 """By its root: a track as pages show it; None: it is not listed here."""
 
 
@@ -63,7 +65,7 @@ class Shop:
 
     # -- tracks
 
-    def claim(self, entry: TrackEntry) -> FoundTrack | None:
+    def claim(self, entry: "TrackEntry") -> FoundTrack | None:
         """The track on the chain that a page shows: its artist's, if there are several the one that is sold."""
         root = bytes.fromhex(entry.track_root)
         claims = [
@@ -79,7 +81,7 @@ class Shop:
         found = [self.by_name.get(track) for track in self.state.sales.tracks_of(item)]
         return [to_hex(one.said.track_root) for one in found if one is not None]
 
-    def roots_beside(self, entry: TrackEntry) -> set[str]:
+    def roots_beside(self, entry: "TrackEntry") -> set[str]:
         """The tracks of the albums that a track is sold in: those whose titles an offer needs."""
         found = self.claim(entry)
         albums = self.state.sales.albums_with(found.said.track) if found is not None else []
@@ -91,7 +93,7 @@ class Shop:
 
     # -- what pages get
 
-    def offer(self, entry: TrackEntry, titles: Titles) -> Json:
+    def offer(self, entry: "TrackEntry", titles: Titles) -> Json:
         """A track's offer (`GET /api/tracks/{root}/offer`)."""
         state, found = self.state, self.claim(entry)
         offered = state.sales.offers.get(found.said.track) if found is not None else None
@@ -185,7 +187,7 @@ class Shop:
         }
 
 
-def album_title(entries: Iterable[TrackEntry | None]) -> str:
+def album_title(entries: "Iterable[TrackEntry | None]") -> str:
     """What an album is called: what all its tracks call it, else how many they are."""
     found = list(entries)
     names = {one.album for one in found if one is not None and one.album}

@@ -16,10 +16,12 @@ from typing import Any
 import aiohttp
 import msgspec
 import structlog
+from aiohttp import web
 
 from digm.backbone_messages import MANIFEST
 from digm.errors import CallerFault, DigmError, Unavailable
 from digm.ids import to_hex
+from hub.api.keys import Keys
 from hub.backbone.backbone import Backbone
 from hub.backbone.identity import NodeIdentity
 from hub.backbone.settings import BackboneSettings
@@ -144,7 +146,10 @@ class Node:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set."""
-        pages = routes(self._state, lambda: self._index.document)
+        pages = [
+            *routes(self._state, lambda: self._index.document),
+            web.get("/api/keys/{address}", Keys(self._settings, self._chain.follower).answer),
+        ]
         async with contextlib.AsyncExitStack() as servers:
             for host in _health_hosts(self._settings.host):
                 settings = msgspec.structs.replace(self._settings, host=host)

@@ -114,6 +114,18 @@ def test_others_say_in_their_fresh_index_what_the_chain_says_of_a_node(scene: Sc
     wait(lambda: stakes() == {scene.account(scene.liar): str(2000 * UNIT)})
 
 
+def test_a_node_passes_wrapped_keys_on_to_any_page_as_a_hub_does(scene: Scene) -> None:
+    village, buyer = scene.village, "0x" + "ab" * 20
+    item = village.ask("pinning", "order", scene.order)["track"]
+    village.tell("sales", "give", item, buyer, b"w" * 81)
+    village.mine_until(lambda: b"delivered" in get(f"{scene.honest.health}/api/keys/{buyer}")[1])
+    status, body = get(f"{scene.honest.health}/api/keys/{buyer}")
+    (key,) = json.loads(body)["keys"]
+    assert status == 200 and key["wrapped"] == (b"w" * 81).hex()
+    assert key["tracks"] == [scene.origin.track_root]
+    assert get(f"{scene.honest.health}/api/keys/0xab")[0] == 400
+
+
 def test_while_the_chain_is_away_nodes_wait_and_then_go_on(scene: Scene) -> None:
     village = scene.village
     village.devnet.kill()

@@ -1,0 +1,133 @@
+"""`GET /api/keys/{address}`: what an account has bought or was given, with wrapped keys, at hubs and nodes.
+
+The keys lie on the chain for everybody and open for their buyer alone, so whoever follows the chain may pass
+them on. With `?after=BLOCK&wait=25` the answer waits until there is something newer than that.
+"""
+
+import asyncio
+import contextlib
+import re
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiohttp import hdrs, web
+
+from digm.chain_sales import PurchaseOnChain
+from digm.errors import CallerFault, Unavailable
+from hub.api.addresses import client_address
+from hub.chain.follower import ChainFollower
+from hub.chain.selling import Shop
+from hub.config import Settings
+from hub.granting.rate import RateLimit, address_group
+
+if TYPE_CHECKING:  # a node knows no catalogue
+    from hub.storage.catalogue import TrackEntry
+
+MOST_WAIT_S = 25.0
+MOST_WAITING, MOST_WAITING_OF_ONE = 2_000, 16
+LOOKS_PER_MINUTE = 600
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
+_CORS = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*", "Cross-Origin-Resource-Policy": "cross-origin"}
+Known = Callable[[Iterable[str]], Awaitable[Mapping[str, "TrackEntry"]]]
+"""Those of some tracks, by root, whose titles are known here."""
+
+
+async def _nothing(_roots: Iterable[str]) -> "Mapping[str, TrackEntry]":
+    return {}
+
+
+class Keys:
+    """Answers for one process.
+
+    Args:
+        known: for titles; a node knows none.
+    """
+
+    def __init__(self, settings: Settings, follower: ChainFollower, known: Known = _nothing) -> None:
+        self._settings, self._follower, self._known = settings, follower, known
+        self._rate = RateLimit(LOOKS_PER_MINUTE)
+        self._waiting: Counter[str] = Counter()
+        self._shop: Shop | None = None
+
+    @property
+    def shop(self) -> Shop:
+        """What is sold now."""
+        if self._shop is None or self._shop.state is not self._follower.state:
+            self._shop = Shop.of(self._follower.state, self._shop)
+        return self._shop
+
+    def count(self, request: web.Request) -> None:
+        """A look of somebody's. Raises Unavailable `too_many_requests`."""
+        self._rate.take(client_address(request, self._settings), time.monotonic())
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """`{"keys": [...], "block": n, "time": s, "is_current": bool}`."""
+        self.count(request)
+        who, follower = await checked(request.match_info["address"]), self._follower
+        after, wait_s = _number(request, "after", 2**53), min(float(_number(request, "wait", 600)), MOST_WAIT_S)
+        if follower.state.deployed is None:
+            raise no_chain()
+        before = follower.sales.purchases_of(who)
+        if wait_s and "after" in request.query and all(_block(one) <= after for one in before):
+            with self._place(client_address(request, self._settings)), contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    while follower.sales.purchases_of(who) == before:
+                        await follower.changed(follower.version)
+        shop, state = self.shop, follower.state
+        titles = await self._known(shop.roots_bought(who))
+        said = {"block": state.counted, "time": state.time, "is_current": state.is_current}
+        return json_of({"keys": shop.keys(who, titles.get), **said})
+
+    @contextlib.contextmanager
+    def _place(self, client: str) -> Iterator[None]:
+        """A place to wait in. Raises Unavailable `too_many_requests`."""
+        group = address_group(client)
+        if self._waiting.total() >= MOST_WAITING or self._waiting[group] >= MOST_WAITING_OF_ONE:
+            raise Unavailable("too_many_requests", "Too many wait for keys already.", retry_after_s=5)
+        self._waiting[group] += 1
+        try:
+            yield
+        finally:
+            self._waiting[group] -= 1
+            if not self._waiting[group]:
+                del self._waiting[group]
+
+
+def _block(one: PurchaseOnChain) -> int:
+    return max(one.block, one.answered_in)
+
+
+def no_chain() -> Unavailable:
+    """Where no contracts are known."""
+    return Unavailable("no_chain", "No chain is followed here just now: nothing can be bought.")
+
+
+async def checked(address: str) -> str:
+    """With its checksum. Raises CallerFault `bad_address`."""
+    if not _ADDRESS.fullmatch(address):
+        raise CallerFault("bad_address", f"{address!r:.80} is no address: that is 0x and 40 hex digits.")
+    return await asyncio.to_thread(_with_checksum, address)
+
+
+def _with_checksum(address: str) -> str:
+    from hub.chain.words import checksummed
+
+    return checksummed(bytes.fromhex(address[2:]))
+
+
+def _number(request: web.Request, name: str, most: int) -> int:
+    said = request.query.get(name, "0")
+    if not (said.isascii() and said.isdigit() and len(said) <= 16 and int(said) <= most):
+        raise CallerFault("bad_number", f"{name} is a whole number.")
+    return int(said)
+
+
+def json_of(body: object, status: int = 200) -> web.Response:
+    """For any page, and never from a cache."""
+    headers = {**_CORS, hdrs.CACHE_CONTROL: "no-store"}
+    return web.Response(
+        body=msgspec.json.encode(body), status=status, content_type="application/json", headers=headers
+    )
