@@ -1,6 +1,7 @@
 // The artist's studio: what lies on the desk, how far a release is, and what became of those before.
 // The page key came in the address's fragment; it opens the studio's API for this tab and nothing else.
 
+import { Counter } from './studio-counter.js';
 import { Desk } from './studio-desk.js';
 import { Journey } from './studio-journey.js';
 import { Music } from './studio-music.js';
@@ -21,7 +22,8 @@ function say(sentence) {
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 const desk = new Desk(say);
 const terms = new Terms();
-const music = new Music((chain) => terms.know(chain));
+const counter = new Counter(() => lookNow());
+const music = new Music((chain) => terms.know(chain), (track) => counter.open(track));
 const vault = new Vault();
 const journey = new Journey(lookNow);
 

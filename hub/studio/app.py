@@ -16,7 +16,7 @@ from hub.lifecycle import listen
 from hub.pages.static import StaticFiles
 from hub.publishing.identity import open_vault
 from hub.publishing.staging import sweep_staging
-from hub.studio import api, safe
+from hub.studio import api, counter, safe
 from hub.studio.door import HEADERS, Door
 from hub.studio.room import ROOM, Room
 
@@ -35,7 +35,15 @@ def create_app(room: Room, door: Door) -> web.Application:
     """The studio, behind its door."""
     app = web.Application(middlewares=[failures_middleware(), _at_the_door])
     app[ROOM], app[DOOR], app[_FILES] = room, door, StaticFiles()
-    app.add_routes([web.get("/", page), web.get("/static/{name:.+}", static), *api.routes(), *safe.routes()])
+    app.add_routes(
+        [
+            web.get("/", page),
+            web.get("/static/{name:.+}", static),
+            *api.routes(),
+            *counter.routes(),
+            *safe.routes(),
+        ]
+    )
     app.on_response_prepare.append(_safe)
     app.on_response_prepare.append(add_safe_headers)
     return app

@@ -13,6 +13,7 @@ from hub.chain.going_public import GoingPublic, check_ready
 from hub.chain.opening import open_deployed
 from hub.chain.ordering import CopyTerms
 from hub.chain.publishing import bind_artist, publish_track
+from hub.chain.shopkeeping import COIN_NAME, Price, sell_album, sell_track
 from hub.chain.telling import payees_of, tell, track_of
 from hub.cli.hub_api import HubApi
 from hub.cli.publish_onward import HubSwarm
@@ -39,25 +40,25 @@ def _check_sales(deployed: Deployment, terms: Terms) -> None:
 
 
 async def _sell(
-    client: ChainClient, deployed: Deployment, terms: Terms, roots: Sequence[str], journey: Journey
-) -> None:
+    settings: Settings, client: ChainClient, deployed: Deployment, terms: Terms, roots: Sequence[str],
+    journey: Journey,
+) -> None:  # fmt: skip
     journey.on("price")
-    token = COIN if terms.token == "coin" else deployed.addresses[terms.token]  # noqa: S105 - of money
-    names = [await track_of(client, deployed, root) for root in roots]
-    asked = (token, terms.price, terms.is_at_least)
-    for number, name in enumerate(names):
-        await tell(client, deployed, "sales", f"sell {name.hex()} *", "set_offer", name, *asked)
-        journey.on("price", done=(number + 1) / (len(names) + 1))
-    symbol = "PARA" if terms.token == "para" else "coins"  # noqa: S105
-    words = f"{'from ' if terms.is_at_least else ''}{say_amount(terms.price)} {symbol}"
+    token = COIN if terms.token == COIN_NAME else deployed.addresses[terms.token]
+    price = Price(terms.price, token, terms.is_at_least)
+    for number, root in enumerate(roots):
+        await sell_track(client, deployed, settings.data, root, price)
+        journey.on("price", done=(number + 1) / (len(roots) + 1))
+    words = f"{'from ' if terms.is_at_least else ''}{say_amount(terms.price)} {_money(terms)}"
     if terms.album_price:
-        payees = payees_of(terms.shares or (f"{client.sender.address}=100",))
-        asked = (token, terms.album_price, terms.is_at_least)
-        await tell(
-            client, deployed, "sales", f"sell together {names[0].hex()} *", "set_album", names, payees, *asked
-        )
-        words += f", together {say_amount(terms.album_price)} {symbol}"
+        price = Price(terms.album_price, token, terms.is_at_least)
+        await sell_album(client, deployed, settings.data, roots, price, terms.shares)
+        words += f", together {say_amount(terms.album_price)} {_money(terms)}"
     journey.done("price", words)
+
+
+def _money(terms: Terms) -> str:
+    return "coins" if terms.token == COIN_NAME else terms.token.upper()
 
 
 def _copy_terms(terms: Terms) -> CopyTerms:
@@ -89,7 +90,7 @@ async def go_on(settings: Settings, terms: Terms, tracks: Sequence[PublishedTrac
                 journey.on("split", done=(number + 1) / len(roots))
             journey.done("split", f"{len(payees)} payees")
         if terms.price:
-            await _sell(client, deployed, terms, roots, journey)
+            await _sell(settings, client, deployed, terms, roots, journey)
     if terms.copies:
         await _copies(settings, terms, roots, journey)
 

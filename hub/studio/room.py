@@ -23,6 +23,7 @@ class Room:
 
     Attributes:
         chain: what stands there.
+        telling: held by who tells the contracts something.
         is_vault_replaced: by a back-up; what runs has the old one open, until it is started again.
         journey: the release that is on its way, or ended last.
     """
@@ -32,6 +33,7 @@ class Room:
         self.news = News()
         self.desk = Desk(settings.data, self.news, self._published)
         self.chain = ChainFollower(settings)
+        self.telling = asyncio.Lock()
         self.is_vault_replaced = False
         self.journey: Journey | None = None
         self._tasks: set[asyncio.Task[None]] = set()

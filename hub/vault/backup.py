@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ MAX_BYTES = 256 << 20
 # Beside the vault; what is not there is left out.
 PARTS = ("premium.json", "vaults.json", "chain/key.json", "chain/deployment.json", "secrets/chain-passphrase")
 MANIFESTS = "manifests"
+# What other artists gave to this vault as their second one, and from where.
+HELD = "vaults/held"
+_HELD_NAME = re.compile(rf"{HELD}/[0-9A-Za-z]{{1,80}}\.[a-z]{{1,8}}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,9 @@ def _files(data: Path, vault: Vault) -> Iterator[tuple[str, bytes]]:
         yield FILE_NAME, _read_locked(data / FILE_NAME)
         for name in PARTS:
             if (content := _read(data / name)) is not None:
+                yield name, content
+        for path in sorted((data / HELD).glob("*")):
+            if _is_part(name := f"{HELD}/{path.name}") and (content := _read(path)) is not None:
                 yield name, content
         store = ChunkStore(data)
         for secret in vault.secrets():
@@ -169,7 +176,7 @@ def _is_part(name: object) -> bool:
         return False
     folder, _, rest = name.partition("/")
     is_manifest = folder == MANIFESTS and rest.endswith(".json") and is_hex_id(rest.removesuffix(".json"))
-    return name in (FILE_NAME, *PARTS) or is_manifest
+    return name in (FILE_NAME, *PARTS) or is_manifest or _HELD_NAME.fullmatch(name) is not None
 
 
 def _damaged(what: str) -> CallerFault:
