@@ -103,7 +103,7 @@ async def offer(request: web.Request) -> web.Response:
         raise Unavailable("track_not_found", "There is no such track here.")
     state = shop.state
     is_devnet = state.deployed is not None and state.deployed.chain_id == DEVNET_CHAIN_ID
-    extra: dict[str, Any] = {"faucet": is_devnet, "payment_link": None, "block": state.counted}
+    extra: dict[str, Any] = {"faucet": is_devnet, "payment_link": None, "premium": [], "block": state.counted}
     extra["time"] = state.time or None
     try:
         entry = await services.track(root)
@@ -113,6 +113,8 @@ async def offer(request: web.Request) -> web.Response:
         return json_of({**shop.gone(root), **extra})
     if settings.payment_link and entry.preview_s is not None and await _is_ours(request, root):
         extra["payment_link"] = settings.payment_link.replace("{track}", root)
+    terms = services.vaults.premium_of(entry.artist_key) if entry.preview_s is not None else ()
+    extra["premium"] = shop.premium(terms)
     titles = await services.known(shop.roots_beside(entry))
     return json_of({**shop.offer(entry, titles.get), **extra})
 

@@ -3,6 +3,7 @@
 From facts alone (`ChainState`); whoever asks servers is `hub.chain.desk`. Importing it costs nothing.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from digm.chain_sales import COIN, AlbumOnChain, OfferOnChain, PurchaseOnChain, 
 from digm.ids import to_hex
 from hub.chain.rules import TOKENS
 from hub.chain.state import ChainState, FoundTrack
+from hub.granting.messages import PremiumTerm
 
 if TYPE_CHECKING:  # nodes tell of keys as well, and know no catalogue
     from hub.storage.catalogue import TrackEntry
@@ -18,6 +20,7 @@ if TYPE_CHECKING:  # nodes tell of keys as well, and know no catalogue
 DECIMALS = 18
 COIN_SYMBOL = "ETH"
 FOR_SALE, FREE, WITHDRAWN, NOT_FOR_SALE = "for_sale", "free", "withdrawn", "not_for_sale"
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 Json = dict[str, Any]
 Titles = Callable[[str], "TrackEntry | None"]
 """By its root: a track as pages show it; None: it is not listed here."""
@@ -137,6 +140,17 @@ class Shop:
         """What an account has bought or was given (`GET /api/keys/{address}`)."""
         return [self._key(one, titles) for one in self.state.sales.purchases_of(buyer)]
 
+    def premium(self, terms: Iterable[PremiumTerm]) -> list[Json]:
+        """Under which conditions an account hears whole tracks, as far as they are understood here."""
+        found: list[Json] = []
+        for term in terms:
+            if term.kind == "hold" and _is_address(term.token) and term.amount.isdecimal():
+                token = token_json(self.state, term.token)
+                found.append({"kind": "hold", "coin_or_token": token, "amount": term.amount})
+            elif term.kind == "pass" and _is_address(term.issuer):
+                found.append({"kind": "pass", "issuer": term.issuer})
+        return found
+
     # -- parts
 
     def _where(self) -> Json:
@@ -185,6 +199,10 @@ class Shop:
             "suite": one.suite,
             "block": max(one.block, one.answered_in),
         }
+
+
+def _is_address(text: str) -> bool:
+    return _ADDRESS.fullmatch(text) is not None
 
 
 def album_title(entries: "Iterable[TrackEntry | None]") -> str:

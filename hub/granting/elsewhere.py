@@ -153,7 +153,8 @@ class VaultsElsewhere:
             carried = await self._ask_around(request, self._artists[artist_key], holders[:MOST_HOLDERS])
         finally:
             self._asking -= 1
-        return Granted(0, not_after=carried.not_after, **carried.grant.to_json())
+        grant = carried.grant
+        return Granted(0, grant.enc.hex(), grant.sealed.hex(), grant.signature.hex(), carried.not_after)
 
     async def _ask_around(
         self, request: CarriedRequest, artist: _Artist, holders: Sequence[str]

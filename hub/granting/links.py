@@ -26,6 +26,7 @@ from hub.granting.messages import (
     Granted,
     GrantRequest,
     Hello,
+    PremiumTerm,
     Proof,
     Refused,
     Welcome,
@@ -49,14 +50,17 @@ MAX_PENDING = 64  # grants asked of one artist process at once; more listeners a
 
 @dataclass(eq=False)
 class VaultLink:
-    """One artist process. `pending` holds who waits for which answer."""
+    """One artist process. `pending` holds who waits for which answer, `premium` what is told of that."""
 
     artist_key: str
     socket: web.WebSocketResponse
+    premium: tuple[PremiumTerm, ...] = ()
     pending: dict[int, asyncio.Future[Granted]] = field(default_factory=dict)
 
     def settle(self, answer: Granted | Refused) -> None:
         """Hand an answer to whoever waits for it; a late one is nobody's."""
+        if isinstance(answer, Granted) and answer.premium is not None:
+            self.premium = answer.premium
         waiter = self.pending.pop(answer.id, None)
         if waiter is None or waiter.done():
             return
@@ -103,6 +107,11 @@ class VaultLinks:
     def is_connected(self, artist_key: str) -> bool:
         """True while a vault for this artist can be asked."""
         return artist_key in self._links
+
+    def premium_of(self, artist_key: str) -> tuple[PremiumTerm, ...]:
+        """When accounts hear whole tracks of an artist's, as the vault that is linked says."""
+        links = self._links.get(artist_key)
+        return links[-1].premium if links else ()
 
     @property
     def artists(self) -> list[str]:
@@ -179,7 +188,9 @@ class VaultLinks:
             first = await socket.receive()
         if first.type is not WSMsgType.TEXT:
             return
-        link = VaultLink(_proven_key(decode_from_artist(first.data), nonce, host), socket)
+        hello = decode_from_artist(first.data)
+        key = _proven_key(hello, nonce, host)
+        link = VaultLink(key, socket, hello.premium if isinstance(hello, Hello) else ())
         siblings = self._links.setdefault(link.artist_key, [])
         if len(siblings) >= MAX_LINKS_PER_ARTIST:
             raise PeerFault("too_many_links", "This artist has too many links already.")

@@ -5,7 +5,10 @@ refused. The hub carries sealed grants and cannot read them. Unknown fields are 
 errors.
 """
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from digm.carried_grants import ACCOUNT_SIGNATURE_BYTES, MAX_PROOF_BYTES
 from digm.errors import CallerFault, PeerFault
@@ -22,12 +25,30 @@ class Challenge(msgspec.Struct, frozen=True, tag="challenge"):
     nonce: str
 
 
+class PremiumTerm(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A condition under which accounts hear whole tracks, for pages to tell.
+
+    Attributes:
+        kind: `hold` (so much of a token), `pass` (of an issuer's); what is of another kind nobody shows.
+        amount: of the token's smallest units, decimal.
+    """
+
+    kind: Annotated[str, Meta(max_length=16)]
+    token: Annotated[str, Meta(max_length=42)] = ""
+    amount: Annotated[str, Meta(max_length=80)] = ""
+    issuer: Annotated[str, Meta(max_length=42)] = ""
+
+
+PremiumTerms = Annotated[tuple[PremiumTerm, ...], Meta(max_length=8)]
+
+
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
     """Proves the artist key: `signature` is Ed25519 over `hello_bytes(nonce, host)`."""
 
     artist_key: str
     signature: str
     version: int = VERSION
+    premium: PremiumTerms = ()
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
@@ -92,6 +113,7 @@ class Granted(msgspec.Struct, frozen=True, tag="grant"):
     Attributes:
         bond: the artist's signature for hubs that carry it to others (`digm.carried_grants`); older vaults
             give none, and are asked only by the pages of the hub that they are linked to.
+        premium: as it is now; None: as it was said before.
     """
 
     id: int
@@ -100,6 +122,7 @@ class Granted(msgspec.Struct, frozen=True, tag="grant"):
     signature: str
     not_after: int
     bond: str = ""
+    premium: PremiumTerms | None = None
 
     @property
     def grant(self) -> dict[str, str]:

@@ -23,6 +23,7 @@ from hub.granting.messages import (
     Granted,
     GrantRequest,
     Hello,
+    PremiumTerm,
     Refused,
     Welcome,
     decode_from_hub,
@@ -100,7 +101,8 @@ class VaultLink:
         except ValueError as error:
             raise PeerFault("bad_message", "The hub's nonce is not hexadecimal.") from error
         signature = self._vault.sign(hello_bytes(nonce, urlsplit(self._url).netloc))
-        await socket.send_str(encode(Hello(to_hex(self._vault.artist_key), signature.hex())))
+        premium = await self._terms()
+        await socket.send_str(encode(Hello(to_hex(self._vault.artist_key), signature.hex(), premium=premium)))
         answer = await _receive(socket)
         if isinstance(answer, Bye):
             raise Unavailable(answer.code[:64], "The hub refused the vault link.")
@@ -141,7 +143,13 @@ class VaultLink:
             log.info("grant_refused", code=error.code, track_root=short(request.track_root))
             return Refused(request.id, error.code)
         log.info("grant_issued", track_root=short(request.track_root), not_after=made.not_after)
-        return Granted(request.id, not_after=made.not_after, bond=made.bond.hex(), **made.grant.to_json())
+        premium = await self._terms()
+        return Granted(
+            request.id, not_after=made.not_after, bond=made.bond.hex(), premium=premium, **made.grant.to_json()
+        )
+
+    async def _terms(self) -> tuple[PremiumTerm, ...]:
+        return await asyncio.to_thread(self._premium.terms) if self._premium is not None else ()
 
     async def _whole_until_s(self, request: GrantRequest) -> int | None:
         """Raises what is wrong with the account that shows itself."""

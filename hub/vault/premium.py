@@ -15,7 +15,7 @@ import msgspec
 from digm.errors import CallerFault, DigmError, PeerFault, Unavailable
 from digm.ids import from_hex
 from hub.chain.state import ChainState
-from hub.granting.messages import Proof
+from hub.granting.messages import PremiumTerm, Proof
 from hub.granting.refusals import WORDS
 from hub.storage.durable import disk_fault, disk_faults_named, write_durably
 
@@ -115,6 +115,19 @@ class Premium:
 
     def __init__(self, settings: "Settings", chain: Followed) -> None:
         self._settings, self._chain = settings, chain
+
+    def terms(self) -> tuple[PremiumTerm, ...]:
+        """What pages may tell of it; nothing, where the file cannot be read. Blocks."""
+        try:
+            rules = load_policy(self._settings.data).rules
+        except DigmError:
+            return ()
+        return tuple(
+            PremiumTerm("pass", issuer=rule.issuer)
+            if isinstance(rule, Pass)
+            else PremiumTerm("hold", rule.token, rule.amount)
+            for rule in rules
+        )
 
     async def until_s(self, proof: Proof, player_key_hex: str, now_s: float) -> int:
         """Until when a page may hear whole tracks by what an account holds.

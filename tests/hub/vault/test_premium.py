@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
 from eth_account import Account
@@ -174,6 +175,30 @@ async def test_nobody_is_taken_for_another_account_page_chain_or_time(
         assert (await visit.ask(hub, track, ahead))[0] == 200
         save_policy(tmp_path, Policy())
         assert await visit.refusal(hub, track, visit.proof()) == (403, "premium_none")
+
+
+async def test_pages_are_told_what_an_account_has_to_hold_and_when_that_changes(
+    market: Market, track: Published, tmp_path: Path
+) -> None:
+    save_policy(tmp_path, Policy((Hold(COIN, "5"), Pass(market.artist))))
+    async with (
+        hub_over(tmp_path) as hub,
+        artist_at(hub, market, tmp_path),
+        aiohttp.ClientSession() as session,
+    ):
+        address = hub.make_url(f"/api/tracks/{track.root}/offer")
+
+        async def told() -> Any:
+            async with session.get(address) as answer:
+                return (await answer.json())["premium"]
+
+        coin = {"address": COIN, "symbol": "ETH", "decimals": 18, "kind": "coin"}
+        assert await told() == [
+            {"kind": "hold", "coin_or_token": coin, "amount": "5"}, {"kind": "pass", "issuer": market.artist}
+        ]  # fmt: skip
+        save_policy(tmp_path, Policy())
+        await Visit(Page()).ask(hub, track, None)
+        assert await told() == []
 
 
 async def test_an_account_is_shown_to_a_vault_that_is_linked_to_another_hub(
