@@ -68,6 +68,7 @@ export class FirstSound {
   #hasPlayed = false;
   #mustPlace = false;
   #rendition;
+  #until = Infinity;
   #number = 0;
   /** Gateways that were tried since something came. */
   #attempt = null;
@@ -123,6 +124,15 @@ export class FirstSound {
     return { ...this.#begun, chunk: this.#piece.chunk, at, ...counted };
   }
 
+  /** Settles when music begins, or could: when the head start is through, or has failed. */
+  async heard() {
+    await this.ready;
+    const audio = this.#audio;
+    if (!audio.buffered.length || (audio.paused && audio.readyState > 2) || audio.currentTime > 0) return;
+    const sign = audio.paused ? 'canplay' : 'playing';
+    await new Promise((resolve) => { audio.addEventListener(sign, resolve, { once: true }); });
+  }
+
   #arm() {
     this.#rung = new Promise((resolve) => { this.#ring = () => { this.#arm(); resolve(); }; });
   }
@@ -146,12 +156,13 @@ export class FirstSound {
     this.#number = chooseRendition(manifest.renditions, measuredSpeed());
     const rendition = manifest.renditions[this.#number];
     this.#rendition = rendition;
+    this.#until = manifest.preview_s ?? Infinity; // Python knows when it is more
     if (this.#abort.signal.aborted) return;
     this.#begin(0, 0);
     if (!await this.#isKept()) this.#ask(FIRST_ASKED_S); // on its way together with the grant; nothing is opened before all is checked
     const [grant, buffer] = await Promise.all([
       this.#openGrant(manifest),
-      openBuffer(this.#source, rendition),
+      openBuffer(this.#source, rendition, this.#until),
       checkManifest(text, manifest, this.#track),
     ]);
     this.#grant = grant;
@@ -226,7 +237,7 @@ export class FirstSound {
     const later = fragments[chunk].findIndex(isBehind);
     const [at, units] = fragments[chunk][Math.max(0, (later < 0 ? fragments[chunk].length : later) - 1)];
     this.#mustPlace = false;
-    moveBuffer(buffer, this.#rendition, units);
+    moveBuffer(buffer, this.#rendition, this.#until, units);
     this.#begin(chunk, at);
     this.#begun.chunks = this.#begun.chunks.filter((piece) => piece.chunk !== chunk);
     this.#begun.chunks.push(this.#piece);

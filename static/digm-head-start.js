@@ -3,6 +3,7 @@
 
 import { EarlySwarm } from './digm-early-swarm.js';
 import { Gateways } from './digm-gateways.js';
+import { ownedKey } from './digm-owned.js';
 
 /** A failure that the listener is told about; `code` is stable, `message` is a sentence. */
 export class PlayerError extends Error {
@@ -24,18 +25,25 @@ const SIGNAL_PROTOCOL = 'digm.signal.1';
  * @property {Promise<any>} grant the hub's answer: sealed grant and swarm token.
  * @property {Promise<EarlySwarm | null>} swarm
  * @property {AbortController} abort ends all of it.
+ * @property {Promise<any>} owned what opens the track without a grant (static/digm-owned.js); null: nothing here.
  * @property {() => Promise<any>} renew a fresh grant for the same key.
  * @property {(address: string) => EarlySocket} connect a new connection to a hub of the track.
+ */
+
+/**
+ * @typedef {(track: string, playerKey: string) => Promise<{message: string, signature: string} | null>} ProofFor
+ *   what shows the hub that the listener is entitled to more than the preview (EIP-4361), for one session key.
  */
 
 /**
  * @param {string} track 64 hex digits.
  * @param {string} hub origin.
  * @param {any} policy of static/digm-sharing.js; with `peers` false the hub's signalling is left alone.
+ * @param {ProofFor | null} proofFor asked before every grant.
  * @param {any} [known] what the hub's page says of the track already: it need not be asked.
  * @returns {HeadStart}
  */
-export function begin(track, hub, policy, known = null) {
+export function begin(track, hub, policy, proofFor = null, known = null) {
   const abort = new AbortController();
   const { signal: ended } = abort;
   const address = `${hub}/api/tracks/${track}`;
@@ -45,21 +53,23 @@ export function begin(track, hub, policy, known = null) {
     return found;
   });
   const keys = makeKeys();
-  const grant = keys.then((pair) => askGrant(address, pair, ended));
+  const ask = async (pair) => askGrant(address, track, pair, proofFor, ended);
+  const grant = keys.then(ask);
   const headStart = {
     details,
     gateways,
     keys,
     manifest: details.then((found) => fetchManifest(found.manifest_url, track, gateways, ended)),
     grant,
+    owned: details.then(({ preview_s: preview }) => (preview ? ownedKey(track) : null)),
     swarm: details.then((found) => (
       policy.peers ? new EarlySwarm(openSignal(found.signal_urls[0], ended), track, grant, policy, ended) : null)),
     abort,
-    renew: async () => askGrant(address, await keys, ended),
+    renew: async () => ask(await keys),
     connect: (address) => openSignal(address, ended),
   };
   // Python awaits each of them, perhaps later: a failure before that is not an unhandled one.
-  for (const promise of [details, keys, headStart.manifest, headStart.grant, headStart.swarm]) promise.catch(() => {});
+  for (const promise of Object.values(headStart)) promise?.catch?.(() => {});
   return headStart;
 }
 
@@ -104,10 +114,11 @@ async function makeKeys() {
   }
 }
 
-async function askGrant(address, pair, signal) {
+async function askGrant(address, track, pair, proofFor, signal) {
   const raw = new Uint8Array(await crypto.subtle.exportKey('raw', pair.publicKey));
   const key = Array.from(raw, (byte) => byte.toString(16).padStart(2, '0')).join('');
-  const body = JSON.stringify({ player_key: key });
+  const proof = await proofFor?.(track, key).catch(() => null);
+  const body = JSON.stringify({ player_key: key, ...(proof && { proof }) });
   const headers = { 'content-type': 'application/json' };
   return askHub(`${address}/grant`, { method: 'POST', body, headers, signal });
 }

@@ -2,7 +2,8 @@
 // [cache-mib="1024"]>: an audio element whose bytes come from peers, and that plays its tracks without a gap. It mirrors
 // HTMLMediaElement (play, pause, currentTime, duration, paused, ended, buffered, volume, muted, readyState and their
 // events), each for the track that is heard, and adds `stats`, the queue (queue, index, next(), previous(), playTrack(),
-// shuffle, repeat, event `trackchange`) and the event `digm-error` ({code, message}).
+// shuffle, repeat, event `trackchange`), what can be heard (preview, owned, unlockWith(), events `digm-preview-ended` and
+// `digm-unlocked`) and the event `digm-error` ({code, message}).
 // Python (web/) finds, checks, unlocks and feeds the audio; this file shows the player at once and keeps out of the way.
 
 import { forgetEverything, limitCache } from './digm-cache.js';
@@ -10,8 +11,9 @@ import { FirstSound } from './digm-first-sound.js';
 import { PlayerError, begin } from './digm-head-start.js';
 import { connectMediaSession } from './digm-media-session.js';
 import { pythonStart, startPython } from './digm-python.js';
-import { Timeline, fetchRelease, namedTracks, rangesOf } from './digm-queue.js';
+import { Timeline, fetchRelease, knownDetails, namedTracks, rangesOf } from './digm-queue.js';
 import { Sharing, mountSharing } from './digm-sharing.js';
+import { Fade, Preview } from './digm-preview.js';
 import { FirstHeard, nothingYet } from './digm-stats.js';
 import { hasPeerConnections, mediaSourceClass, whatIsMissing } from './digm-support.js';
 import { Surface } from './digm-surface.js';
@@ -37,6 +39,8 @@ export class DigmPlayer extends HTMLElement {
   #isLoading = false;
   #isShown = false;
   #firstHeard;
+  #fade;
+  #preview;
   #counts = nothingYet();
   #error = null;
   /** Roots, in the order in which the page names them. @type {string[]} */
@@ -51,6 +55,8 @@ export class DigmPlayer extends HTMLElement {
 
   /** Title, artist, album, cover_url of the track, as far as they are known. @type {any} */
   description = {};
+  /** @type {import('./digm-head-start.js').ProofFor | null} */
+  proofFor = null;
 
   constructor() {
     super();
@@ -58,7 +64,9 @@ export class DigmPlayer extends HTMLElement {
     this.#audio = document.createElement('audio');
     this.#audio.preload = 'auto';
     this.#firstHeard = new FirstHeard(this.#audio);
+    this.#fade = new Fade(this.#audio);
     this.#surface = new Surface(shadow, this, this.#audio);
+    this.#preview = new Preview(this, this.#fade, this.#surface);
     mountSharing(this.#surface.more, this);
     for (const type of MIRRORED_EVENTS) this.#audio.addEventListener(type, () => this.#forward(type));
     connectMediaSession(this, this.#audio);
@@ -109,12 +117,16 @@ export class DigmPlayer extends HTMLElement {
   get buffered() { return rangesOf(this.#audio.buffered, this.#here); }
   get played() { return this.#audio.played; }
   get readyState() { return this.#audio.readyState; }
-  get volume() { return this.#audio.volume; }
-  set volume(value) { this.#audio.volume = value; }
+  get volume() { return this.#fade.volume; }
+  set volume(value) { this.#fade.volume = value; }
   get muted() { return this.#audio.muted; }
   set muted(value) { this.#audio.muted = value; }
   get error() { return this.#error; }
-  /** @returns {import('./digm-sharing.js').SharingSettings} what the listener decided, for all players of this origin. */
+  /** How much of the track is free, and whether that is over; null: all of it can be heard. */
+  get preview() { return this.#preview.state.preview; }
+  /** Whether the listener has the key of the track. */
+  get owned() { return this.#preview.state.owned; }
+  /** What the listener decided, for all players of this origin. */
   get sharing() { return this.#sharing.settings; }
   set sharing(patch) { this.#sharing.change(patch); }
 
@@ -139,14 +151,10 @@ export class DigmPlayer extends HTMLElement {
     return this.#audio.play();
   }
 
-  pause() {
-    this.#audio.pause();
-  }
+  pause() { this.#audio.pause(); }
 
   /** Forget what was kept of all tracks on this device, for this site. @returns {Promise<void>} */
-  forgetEverything() {
-    return forgetEverything();
-  }
+  forgetEverything() { return forgetEverything(); }
 
   /** @param {number} index in the queue. @returns {Promise<void>} as play(). */
   playTrack(index) {
@@ -154,6 +162,14 @@ export class DigmPlayer extends HTMLElement {
     if (this.#python) this.#python.jump(index);
     else this.#restartAt(index);
     return this.play();
+  }
+
+  /** To which others seal what is for this page alone: X25519, 32 bytes; null: the track is not open. */
+  sessionKey(track = this.track) { return this.#preview.sessionKey(track); }
+
+  /** Go on with a key that was sealed to `sessionKey` (static/digm-seal.js). @param {string} track @param {Uint8Array} sealed */
+  unlockWith(track, sealed) {
+    this.#python?.own_sealed(track, sealed);
   }
 
   /** The next track, if there is one; what is fetched for this one is given up at once. */
@@ -198,9 +214,8 @@ export class DigmPlayer extends HTMLElement {
 
   /** @param {number} seconds of the track that is heard. */
   #seek(seconds) {
-    const end = this.duration;
-    const inside = Math.max(0, Number.isFinite(end) ? Math.min(seconds, end) : seconds);
-    this.#audio.currentTime = this.#here.offset_s + inside;
+    const end = Number.isFinite(this.duration) ? this.duration : Infinity;
+    this.#audio.currentTime = this.#here.offset_s + Math.max(0, Math.min(seconds, end));
   }
 
   #load() {
@@ -228,16 +243,6 @@ export class DigmPlayer extends HTMLElement {
     }
   }
 
-  /** What the hub wrote into its own page; another track of another hub has to be asked for. @param {string} track */
-  #known(track) {
-    try {
-      const details = JSON.parse(this.dataset.details ?? 'null');
-      return details?.track_root === track && this.hub === OWN_HUB ? details : null;
-    } catch {
-      return null;
-    }
-  }
-
   /** @param {number} generation @param {MediaSource} source @param {string[] | null} tracks null: the release's. */
   async #start(generation, source, tracks) {
     if (!tracks) {
@@ -254,47 +259,38 @@ export class DigmPlayer extends HTMLElement {
 
   /** Ask the hub for a track, and show what it says of it. @param {string} track */
   #begin(track) {
-    const headStart = begin(track, this.hub, this.#sharing.policy(), this.#known(track));
+    const headStart = begin(track, this.hub, this.#sharing.policy(), this.proofFor, knownDetails(this, track, OWN_HUB));
     headStart.details.then((details) => {
       this.#details.set(track, details);
       if (track === this.track) this.#describe(details);
     }, () => {});
+    this.#preview.begin(track, headStart, (bought, owned) => this.#python?.own(bought, owned));
     return headStart;
   }
 
   /** Wait for Python, hand everything over. What the hub refuses is said at once, Python or not. */
   async #open(generation, source, firstSound) {
     const headStart = this.#headStart;
-    Promise.all([headStart.details, headStart.keys, headStart.manifest, headStart.grant]).catch((error) => {
+    const allowed = headStart.grant.catch(async (error) => { if (!await headStart.owned) throw error; });
+    Promise.all([headStart.details, headStart.keys, headStart.manifest, allowed]).catch((error) => {
       if (generation === this.#generation) this.#failWith(error);
     });
-    const boot = await startPython((done) => this.#surface.progress(done), {
-      frames: firstSound.ready,
-      sound: this.#firstSoundOf(firstSound),
-    });
+    const first = { frames: firstSound.ready, sound: firstSound.heard() };
+    const boot = await startPython((done) => this.#surface.progress(done), first);
     if (generation !== this.#generation || this.#error?.fatal) return;
     this.#python = boot.open_player({
       sharing: this.#sharing,
       tracks: this.#tracks,
       first: this.#first,
-      isShuffled: this.#order.isShuffled,
-      repeat: this.#order.repeat,
+      ...this.#order,
       begin: (track) => this.#begin(track),
       audio: this.#audio,
       source,
       begun: headStart,
       firstSound,
+      resume: () => { this.play().catch(() => {}); },
       report: (kind, value) => generation === this.#generation && this.#hear(kind, value),
     });
-  }
-
-  /** Settles when music begins, or could: when the head start is through, or has failed. */
-  async #firstSoundOf(firstSound) {
-    await firstSound.ready;
-    const audio = this.#audio;
-    if (!audio.buffered.length || (audio.paused && audio.readyState > 2) || audio.currentTime > 0) return;
-    const sign = audio.paused ? 'canplay' : 'playing';
-    await new Promise((resolve) => { audio.addEventListener(sign, resolve, { once: true }); });
   }
 
   /** End everything that fetches; what is buffered stays. */
@@ -313,6 +309,7 @@ export class DigmPlayer extends HTMLElement {
     this.#error = null;
     this.#firstHeard.clear();
     this.#shown = null;
+    this.#preview.clear();
     this.#timeline.restart(this.#first);
     this.#counts = nothingYet();
     if (this.#audio.src) {
@@ -334,6 +331,8 @@ export class DigmPlayer extends HTMLElement {
   #hear(kind, value) {
     if (kind === 'stats') this.#counts = value;
     else if (kind === 'timeline') this.#plan(value);
+    else if (kind === 'preview') this.#preview.hear(value, this.#tracks[value.index]);
+    else if (kind === 'unlocked') this.#preview.unlocked(value.track);
     else if (kind === 'ready') this.#surface.ready();
     else if (kind === 'status') return this.#surface.status(value.text);
     else if (kind === 'notice') return this.#notice(value.code, value.message);
@@ -364,9 +363,7 @@ export class DigmPlayer extends HTMLElement {
     if (isOther) this.dispatchEvent(new CustomEvent('trackchange', { detail: { index: here.index, track: this.track } }));
   }
 
-  #showQueue() {
-    this.#surface.queue({ ...this.#order, length: this.#tracks.length });
-  }
+  #showQueue() { this.#surface.queue({ ...this.#order, length: this.#tracks.length }); }
 
   #failWith(error) {
     if (error?.name === 'AbortError') return;
@@ -381,13 +378,16 @@ export class DigmPlayer extends HTMLElement {
     queueMicrotask(() => this.#error?.fatal && this.#stop());
     this.#audio.pause();
     this.#surface.failed(message);
-    this.dispatchEvent(new CustomEvent('digm-error', { detail: this.#error, bubbles: true, composed: true }));
+    this.#tellError(this.#error);
   }
 
   /** Something the listener should know that does not end the music. */
   #notice(code, message) {
     this.#surface.status(message);
-    const detail = { code, message, fatal: false };
+    this.#tellError({ code, message, fatal: false });
+  }
+
+  #tellError(detail) {
     this.dispatchEvent(new CustomEvent('digm-error', { detail, bubbles: true, composed: true }));
   }
 

@@ -46,6 +46,19 @@ export async function fetchRelease(hub, release) {
   throw new PlayerError(said?.code ?? 'release_not_found', said?.message ?? 'There is no such release here.');
 }
 
+/**
+ * What the hub wrote into its own page of a track; another track of another hub has to be asked for.
+ * @param {any} element @param {string} track @param {string} ownHub
+ */
+export function knownDetails(element, track, ownHub) {
+  try {
+    const details = JSON.parse(element.dataset.details ?? 'null');
+    return details?.track_root === track && element.hub === ownHub ? details : null;
+  } catch {
+    return null;
+  }
+}
+
 /** Which track is heard at a moment of the audio element. */
 export class Timeline {
   /** @type {Place[]} in order; what was heard long ago is not in it. */

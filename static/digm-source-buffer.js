@@ -4,10 +4,11 @@ import { MIME } from './digm-link-speed.js';
 
 /**
  * Make the source buffer of a rendition, with its init segment in it.
- * @param {MediaSource} source @param {any} rendition as the manifest has it.
+ * @param {MediaSource} source @param {any} rendition as the manifest has it. @param {number} until the second up to
+ *   which it is to be heard.
  * @returns {Promise<SourceBuffer>}
  */
-export async function openBuffer(source, rendition) {
+export async function openBuffer(source, rendition, until) {
   if (source.readyState !== 'open') {
     await new Promise((open) => { source.addEventListener('sourceopen', open, { once: true }); });
   }
@@ -15,22 +16,22 @@ export async function openBuffer(source, rendition) {
   source.duration = heardSeconds(rendition);
   if (rendition.codec === 'mp3') buffer.mode = 'sequence';
   buffer.timestampOffset = -rendition.delay / rendition.timescale;
-  setWindow(buffer, rendition);
+  setWindow(buffer, rendition, until);
   if (rendition.init) await append(buffer, Uint8Array.from(atob(rendition.init), (char) => char.charCodeAt(0)));
   return buffer;
 }
 
 /** Begin to append elsewhere, at a place where decoding may begin. @param {number} units its time. */
-export function moveBuffer(buffer, rendition, units) {
+export function moveBuffer(buffer, rendition, until, units) {
   buffer.abort();
-  setWindow(buffer, rendition);
+  setWindow(buffer, rendition, until);
   if (rendition.codec === 'mp3') buffer.timestampOffset = (units - rendition.delay) / rendition.timescale;
 }
 
-function setWindow(buffer, rendition) {
-  if (!rendition.delay && !rendition.padding) return;
+function setWindow(buffer, rendition, until) {
+  const isExact = !rendition.delay && !rendition.padding;
   buffer.appendWindowStart = 0;
-  buffer.appendWindowEnd = heardSeconds(rendition);
+  buffer.appendWindowEnd = Math.min(isExact ? Infinity : heardSeconds(rendition), until);
 }
 
 /** @param {SourceBuffer} buffer @param {Uint8Array} data */

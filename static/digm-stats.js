@@ -4,7 +4,8 @@ const LOOK_EVERY_MS = 5;
 
 /**
  * @typedef {object} Stats
- * @property {{peer: number, gateway: number, cache: number}} bytes of audio by where they came from, of the whole queue.
+ * @property {{peer: number, gateway: number, cache: number, twice: number}} bytes of audio by where they came from, of
+ *   the whole queue; `twice`: of what came although it had come before.
  * @property {number} peers connected now.
  * @property {number} stalls times the music waited for bytes after it had begun.
  * @property {number | null} first_sound_ms from the press of play to the first sound.
@@ -14,7 +15,7 @@ const LOOK_EVERY_MS = 5;
 
 /** What is known before anything came. */
 export const nothingYet = () => ({
-  bytes: { peer: 0, gateway: 0, cache: 0 }, peers: 0, stalls: 0, codec: '', uploaded: 0,
+  bytes: { peer: 0, gateway: 0, cache: 0, twice: 0 }, peers: 0, stalls: 0, codec: '', uploaded: 0,
 });
 
 /** From the first press of play to the first sound. */

@@ -100,6 +100,8 @@ canvas { display: block; width: 100%; height: 100%; }
 #repeat:not([data-repeat=one]) .one { display: none; }
 #queue { display: flex; gap: 2px; margin-left: -4px; }
 #queue[hidden] { display: none; }
+#preview { flex: none; padding: 1px 8px; border: 1px solid var(--line); border-radius: 10px; font-size: 12px; color: var(--soft); }
+#preview[hidden] { display: none; }
 #status { min-width: 0; }
 #mute[aria-pressed=true] .waves, #mute[aria-pressed=false] .cross { display: none; }
 #volume { width: 84px; accent-color: var(--soft); }

@@ -33,6 +33,7 @@ const MARKUP = `
         <text class="one" x="12" y="14.6" text-anchor="middle">1</text></svg>
       </button>
     </div>
+    <span id="preview" part="preview" hidden></span>
     <p id="status" part="status" role="status" aria-live="polite"></p>
     <button id="numbers" type="button" aria-label="Where the music comes from" aria-expanded="false" aria-controls="panel" title="Where the music comes from (i)">
       <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M12 12 6 6.8M12 12l6.2-4.4M12 12l1 6.4"/>
@@ -83,7 +84,7 @@ export class Surface {
     const part = (id) => /** @type {any} */ (shadow.getElementById(id));
     this.#part = Object.fromEntries(
       ['play', 'title', 'artist', 'now', 'length', 'scrubber', 'status', 'mute', 'volume', 'queue', 'shuffle', 'previous',
-        'next', 'repeat', 'numbers', 'panel'].map((id) => [id, part(id)]),
+        'next', 'repeat', 'numbers', 'panel', 'preview'].map((id) => [id, part(id)]),
     );
     this.#part.section = shadow.querySelector('section');
     this.#waveform = new Waveform(shadow.querySelector('canvas'), player);
@@ -207,8 +208,9 @@ export class Surface {
 
   #showVolume() {
     const { mute, volume } = this.#part;
-    const isSilent = this.#audio.muted || this.#audio.volume === 0;
-    volume.value = String(this.#audio.muted ? 0 : this.#audio.volume);
+    const { muted, volume: asked } = this.#player; // the audio element's own is less while a preview ends
+    const isSilent = muted || asked === 0;
+    volume.value = String(muted ? 0 : asked);
     mute.setAttribute('aria-pressed', String(isSilent));
     mute.setAttribute('aria-label', isSilent ? 'Unmute' : 'Mute');
   }
@@ -244,6 +246,15 @@ export class Surface {
     this.#part.section.setAttribute('aria-label', `Audio player: ${track.title || 'Untitled'}`);
     if (track.peaks) this.#waveform.peaks = track.peaks;
     this.#showTime();
+  }
+
+  /** @param {import('./digm-preview.js').PreviewState} state */
+  preview({ preview, owned }) {
+    const { preview: sign } = this.#part;
+    sign.hidden = !preview && !owned;
+    if (preview) sign.textContent = `${preview.ended ? 'Preview over' : 'Free preview'} · ${clock(preview.seconds)}`;
+    else if (owned) sign.textContent = 'Yours';
+    this.#waveform.end = preview?.seconds ?? Infinity;
   }
 
   /** @param {any} stats as Python reports them. */

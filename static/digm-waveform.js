@@ -11,6 +11,9 @@ export class Waveform {
   #isDue = false;
   #peaks = FLAT;
 
+  /** The second behind which nothing can be heard. */
+  #end = Infinity;
+
   /** @type {[number, number, string][]} from second, to second, "peer" | "gateway" | "cache" */
   origins = [];
 
@@ -28,6 +31,12 @@ export class Waveform {
   /** @param {Uint8Array} peaks 0..255 */
   set peaks(peaks) {
     this.#peaks = peaks.length ? peaks : FLAT;
+    this.draw();
+  }
+
+  /** @param {number} second */
+  set end(second) {
+    this.#end = second;
     this.draw();
   }
 
@@ -65,7 +74,7 @@ export class Waveform {
       const at = (bar + 0.5) / bars;
       const tall = Math.max(2, (this.#loudest(bar, bars) / 255) * (height - 2));
       pen.fillStyle = colours[this.#originAt(at * duration)];
-      pen.globalAlpha = at <= heard ? 1 : 0.5;
+      pen.globalAlpha = at * duration > this.#end ? 0.2 : at <= heard ? 1 : 0.5;
       pen.fillRect(bar * (BAR + GAP), (height - tall) / 2, BAR, tall);
     }
   }

@@ -200,16 +200,17 @@ async def open_frames(key: bytes, data: JsBytes, places: bytes) -> JsBytes:
     return JsBytes(await openFrames(to_js(key), data.view, to_js(places)))
 
 
-async def x25519_shared(private_key: Any, public_key: bytes) -> bytes:
-    """RFC 7748 Diffie-Hellman.
+async def diffie_hellman(private_key: Any, public_key: bytes, *, is_p256: bool = False) -> bytes:
+    """RFC 7748 on X25519; ECDH on P-256.
 
     Raises:
         PeerFault: `bad_public_key`.
     """
     subtle = js.crypto.subtle
+    named = {"name": "ECDH", "namedCurve": "P-256"} if is_p256 else {"name": "X25519"}
     try:
-        other = await subtle.importKey("raw", to_js(public_key), js_object(name="X25519"), True, to_js([]))
-        shared = await subtle.deriveBits(js_object(name="X25519", public=other), private_key, 256)
+        other = await subtle.importKey("raw", to_js(public_key), js_object(**named), True, to_js([]))
+        shared = await subtle.deriveBits(js_object(**named, public=other), private_key, 256)
     except JsException as fault:
         raise PeerFault("bad_public_key", "A public key that came is not one.") from fault
     return shared.to_bytes()

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from digm import chunk_mask
 from digm import peer_events as events
 from digm.chunks import FRAME_BYTES
 from digm.manifest import Rendition
@@ -49,6 +50,7 @@ class Downloads:
 
     Attributes:
         bytes_by_source: verified bytes, "peer" and "gateway".
+        bytes_twice: of frames that came although they had come, or were kept here, before.
         origins: chunk -> which of its frames came from where: [(frames, origin), ...] in order; the origin is
             "peer", "gateway", or "cache" when it was here before the page was.
 
@@ -73,7 +75,9 @@ class Downloads:
         find_forged: Callable[[int, Assembly], Awaitable[frozenset[str]]],
     ) -> None:
         self.bytes_by_source = {"peer": 0, "gateway": 0}
+        self.bytes_twice = 0
         self.origins = {chunk: [(rendition.chunk_frames(chunk), "cache")] for chunk in cache.held[rendition.id]}
+        self._came = {chunk: (1 << frames) - 1 for chunk, [(frames, _)] in self.origins.items()}
         self.swarm: Swarm | None = None
         self._rendition = rendition
         self._scheduler = scheduler
@@ -115,6 +119,7 @@ class Downloads:
         if (self._rendition.id, chunk) in self._cache:  # where the head start looks first
             return
         self._assembly(chunk).add(first, GATEWAY, data)
+        self._count(chunk, first, first + len(data) // FRAME_BYTES)
         self._tell_partial(chunk, first, len(data) // FRAME_BYTES, GATEWAY)
 
     def early_frames(self, chunk: int, first: int) -> JsBytes | None:
@@ -284,7 +289,14 @@ class Downloads:
         if running.frames > before:
             came = running.data[before * FRAME_BYTES : running.frames * FRAME_BYTES]
             self._assembly(fetch.chunk).add(fetch.first_frame + before, fetch.source, came)
+            self._count(fetch.chunk, fetch.first_frame + before, fetch.first_frame + running.frames)
             self._on_frames(fetch.chunk)
+
+    def _count(self, chunk: int, first: int, end: int) -> None:
+        """Frames came: had they come before?"""
+        frames, before = chunk_mask.span(first, end), self._came.get(chunk, 0)
+        self.bytes_twice += (frames & before).bit_count() * FRAME_BYTES
+        self._came[chunk] = before | frames
 
     def _on_received(self, running: _Running) -> None:
         """All that was asked for came."""
@@ -352,6 +364,7 @@ class Downloads:
         """A chunk is wrong. What others than the culprits sent stays; if it is not known who they are, all of
         it comes again from elsewhere, and then it shows."""
         self._assemblies.pop(chunk, None)
+        self._came.pop(chunk, None)  # what comes instead is something else
         for running in [running for running in self._running.values() if running.fetch.chunk == chunk]:
             running.frames = 0
             self._stop(running.fetch.fetch_id)

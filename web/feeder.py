@@ -37,6 +37,8 @@ class Feeder:
         self._source = source
         self._rendition = rendition
         self._offset_s = 0.0
+        self._until_s = float("inf")
+        self._is_end_set = buffer is None  # the head start may have set one
         self._buffer = buffer
 
     async def open(self) -> None:
@@ -57,6 +59,7 @@ class Feeder:
         start_units: int | None,
         *,
         window_s: float | None = None,
+        until_s: float = float("inf"),
     ) -> None:
         """Append what follows what was appended last, or begin at another place where decoding may begin.
 
@@ -65,11 +68,13 @@ class Feeder:
             start_units: the time of its first sample in the rendition's timescale; None: it follows what was
                 appended last. At the beginning of a rendition it need not be given.
             window_s: what is in front of this moment is only for the decoder.
+            until_s: what is behind this moment is not to be heard.
         Raises:
             BufferFull, Unavailable: `media_error`, the browser cannot decode it.
         """
         is_other = rendition is not self._rendition or offset_s != self._offset_s
         is_next = start_units is None and not is_other
+        self._until_s, before_s = until_s, self._until_s
         if not is_next and self._source.readyState == "open":  # what has ended opens again with the append
             self._buffer.abort()  # forget a half-read segment; it also forgets the append window
         if is_other:
@@ -77,6 +82,8 @@ class Feeder:
             await self._configure(before)
         if not is_next:
             self._set_window(window_s)
+        elif until_s != before_s or not self._is_end_set:
+            self._set_end()
         if rendition.config.codec == "mp3" and not is_next:
             units = (start_units or 0) - rendition.config.delay
             self._buffer.timestampOffset = offset_s + units / rendition.config.timescale
@@ -102,12 +109,20 @@ class Feeder:
 
     def _set_window(self, start_s: float | None = None) -> None:
         """Cut off what the encoder added in front and behind, and what is in front of `start_s`."""
-        config, duration_s = self._rendition.config, self._rendition.presented_duration_s
-        is_exact = not config.delay and not config.padding
         self._buffer.appendWindowStart = 0  # an end in front of the old start is refused
-        self._buffer.appendWindowEnd = float("inf") if is_exact else self._offset_s + duration_s
-        first_s = 0.0 if is_exact else self._offset_s
+        self._set_end()
+        first_s = 0.0 if self._is_exact() else self._offset_s
         self._buffer.appendWindowStart = first_s if start_s is None else max(first_s, start_s)
+
+    def _set_end(self) -> None:
+        self._is_end_set = True
+        end_s = self._offset_s + self._rendition.presented_duration_s
+        self._buffer.appendWindowEnd = min(float("inf") if self._is_exact() else end_s, self._until_s)
+
+    def _is_exact(self) -> bool:
+        """Whether the encoder added nothing."""
+        config = self._rendition.config
+        return not config.delay and not config.padding
 
     async def _append(self, data: JsBytes) -> None:
         try:

@@ -6,17 +6,19 @@ TrackStream (web.track). Here is decided what is appended next, and what the lis
 
 import asyncio
 import random
-from dataclasses import dataclass
 from typing import Any
 
 from digm.errors import DigmError
 from digm.scheduler import NoSource
+from web.begun import HeadStartFailed
 from web.browser import Subscriptions
-from web.feeder import BufferFull, Feeder
+from web.ending import Ending
+from web.feeder import ROUNDING_S, BufferFull, Feeder
+from web.placing import Place, find_seam, place_at
 from web.playlist import Playlist
 from web.queue import PlayQueue, Repeat
 from web.sharing import Sharing
-from web.track import HeadStartFailed, TrackStream
+from web.track import TrackStream
 from web.view import View
 
 FEED_AHEAD_S = 30.0  # Chromium's quota for audio is 12 MB: 35 s of 24 bit, 96 kHz
@@ -24,36 +26,19 @@ EARLY_S = 3.0  # with less than this to play, frames are played before their chu
 MEDIA_EVENTS = ("play", "pause", "playing", "waiting", "seeking", "seeked", "timeupdate", "ended")
 
 
-@dataclass(frozen=True, slots=True)
-class _Next:
-    """What is appended next.
-
-    Attributes:
-        entry: a track, by its place in the timeline.
-        at: from this byte of the chunk's plaintext on.
-        units: the time of its first sample in the rendition's timescale; None: it follows what came last.
-        window_s: nothing before this moment is to be heard; what is in front of it is for the decoder.
-    """
-
-    entry: int
-    chunk: int
-    at: int = 0
-    units: int | None = None
-    window_s: float | None = None
-
-
 class Player:
     """The Python half of a <digm-player>.
 
     Args:
         host: what the element gives: tracks, first, isShuffled, repeat, begin, audio, source, begun
-            (static/digm-head-start.js), firstSound, sharing, report.
+            (static/digm-head-start.js), firstSound, sharing, report, resume.
     """
 
     def __init__(self, host: Any) -> None:
         self._host = host
         self._audio = host.audio
         self._view = View(host.report)
+        self._ending = Ending(self._audio, self._view)
         self._task: asyncio.Task[None] | None = None
         self._subscriptions = Subscriptions()
         self._wake = asyncio.Event()
@@ -62,7 +47,7 @@ class Player:
         self._target_s: float | None = None
         self._tainted_s: float | None = None
         self._must_place = True
-        self._next: _Next | None = None
+        self._next: Place | None = None
         self._stalls = 0
         self._has_played = False
         self.sharing = Sharing(getattr(host, "sharing", None))
@@ -109,7 +94,7 @@ class Player:
             is_there = self._feeder.buffered_end(self._audio.currentTime) is not None
             if first.at >= 0 and is_there:
                 self._must_place = False
-                self._next = _Next(0, first.chunk, first.at)
+                self._next = Place(0, first.chunk, first.at)
         for event in MEDIA_EVENTS:
             self._subscriptions.on(self._audio, event, self._on_media)
         async with asyncio.TaskGroup() as tasks:
@@ -204,7 +189,7 @@ class Player:
                 self._stalls += 1
                 self._tell_stats()
         self._playlist.advance()
-        self._stop_at_limit()
+        self._look_at_end()
         self._wake.set()
 
     def _is_at_end(self) -> bool:
@@ -214,19 +199,35 @@ class Player:
         end_s = min(entry.end_s, entry.offset_s + entry.stream.limits.end_s())
         return bool(self._audio.currentTime >= end_s - 0.5)
 
-    def _stop_at_limit(self) -> None:
-        """What the keys do not open is not waited for: stop in front of it and say so."""
+    def _look_at_end(self) -> None:
+        """What the keys do not open is not waited for."""
         entry = self._playlist.current()
-        if not entry.is_ready or self._target_s is not None:
-            return
-        limits, position_s = entry.stream.limits, self._audio.currentTime - entry.offset_s
-        if not limits.is_beyond(position_s):
-            return
-        self._audio.pause()
-        self._view.notice(*limits.reason())
-        rest_s = limits.rest_position_s()
-        if position_s > limits.end_s():
-            self._audio.currentTime = entry.offset_s + rest_s
+        if entry.is_ready and self._target_s is None:
+            self._ending.look(entry)
+
+    def own(self, track: str, owned: Any) -> None:
+        """A track was bought: its wrapped key, and what opens it (static/digm-owned.js)."""
+        for stream in self._playlist.open_streams(track):
+            stream.own(owned)
+
+    def own_sealed(self, track: str, sealed: Any) -> None:
+        """A track was bought in another window: its key, sealed to this page's session."""
+        for stream in self._playlist.open_streams(track):
+            stream.own_sealed(sealed.to_bytes())
+
+    def track_unlocked(self, stream: TrackStream) -> None:
+        """Sound goes on where it is: what was cut short is appended again whole, the rest behind it."""
+        entry = self._playlist.current()
+        if entry.stream is stream and self._ending.release(entry):
+            if stream.rendition.config.preroll_s:  # a decoder that has stopped begins anew, with what it needs
+                self._target_s = float(self._audio.currentTime)
+            self._host.resume()
+        self._view.unlocked(stream.track)
+        self._must_place = True
+        self._wake.set()
+
+    def track_key_refused(self, stream: TrackStream, fault: DigmError) -> None:
+        self._view.notice(fault.code, fault.message)
 
     def track_changed(self, stream: TrackStream) -> None:
         if self._missing is not None and self._missing[0] is stream and stream.line.holds(self._missing[1]):
@@ -276,7 +277,7 @@ class Player:
         totals = playlist.gone.copy()
         for open_stream in playlist.streams() or [stream]:
             totals.update(open_stream.bytes_by_source(), uploaded=open_stream.uploaded_bytes)
-        by_source = {origin: totals[origin] for origin in ("peer", "gateway", "cache")}
+        by_source = {origin: totals[origin] for origin in ("peer", "gateway", "cache", "twice")}
         self._view.stats(**stream.stats(), bytes=by_source, uploaded=totals["uploaded"], stalls=self._stalls)
 
     # -- feeding
@@ -310,29 +311,30 @@ class Player:
             return True
         sound = await stream.line.sound(place.chunk, place.at, may_be_early=self._is_short(position_s))
         if sound is None:
-            self._stop_at_limit()
+            self._look_at_end()
             return False
         if self._must_place:
             return True  # the listener went elsewhere meanwhile
         try:
             await self._feeder.append(
-                rendition, entry.offset_s, sound.data, place.units, window_s=place.window_s
-            )
+                rendition, entry.offset_s, sound.data, place.units,
+                window_s=place.window_s, until_s=entry.offset_s + stream.limits.end_s(),
+            )  # fmt: skip
         except BufferFull:
             return await self._feeder.evict(position_s, all_played=True)
         if not self._must_place:
-            self._next = _Next(place.entry, place.chunk, sound.end)
+            self._next = Place(place.entry, place.chunk, sound.end)
         return True
 
-    def _step_over(self, place: _Next) -> None:
+    def _step_over(self, place: Place) -> None:
         """All of a chunk is appended: what comes behind it?"""
         entries, number = self._playlist.entries, place.entry + 1
         stream = entries[place.entry].stream
         stream.line.taken(place.chunk)
         if place.chunk + 1 < stream.rendition.chunk_count:
-            self._next = _Next(place.entry, place.chunk + 1)
+            self._next = Place(place.entry, place.chunk + 1)
         elif number < len(entries) and entries[number].offset_s == entries[place.entry].end_s:
-            self._next = _Next(number, 0)
+            self._next = Place(number, 0)
         else:
             self._finish()
 
@@ -344,22 +346,11 @@ class Player:
     def _place(self, position_s: float) -> None:
         """Where to append next: behind what is there without a gap from here, or here."""
         self._must_place = False
-        end_s = self._feeder.buffered_end(position_s)
-        target_s = position_s if end_s is None else end_s + 0.02
-        if end_s is not None and target_s >= self._playlist.entries[-1].end_s:
+        seam = find_seam(self._playlist, self._feeder, position_s)
+        if seam.is_joined and seam.moment_s + ROUNDING_S >= self._playlist.entries[-1].end_s:
             self._finish()
-            return
-        number = self._playlist.number_at(target_s)
-        entry = self._playlist.entries[number]
-        if not entry.is_ready:
-            self._next = None
-            return
-        preroll_s = entry.stream.rendition.config.preroll_s if end_s is None else 0.0
-        chunk, (at, units) = entry.stream.line.entrance(target_s - entry.offset_s, preroll_s)
-        window_s = target_s if preroll_s else None
-        if end_s is not None and self._feeder.is_other_rendition(entry.stream.rendition, entry.offset_s):
-            window_s = end_s  # what is buffered stays, the other rendition goes on exactly where it ends
-        self._next = _Next(number, chunk, at, units, window_s)
+        else:
+            self._next = place_at(self._playlist, self._feeder, seam)
 
     def _finish(self) -> None:
         """All that is planned is appended; the end is only told when nothing comes behind it."""

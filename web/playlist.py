@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 from digm.errors import DigmError
 from digm.scheduler import Playback
+from web.begun import HeadStartFailed
 from web.queue import PlayQueue
-from web.track import HeadStartFailed, TrackStream
+from web.track import TrackStream
 
 OPEN_BEFORE_S = 45.0  # grant and swarm of the next track
 PREFETCH_BEFORE_S = 30.0  # protocol.md: its first seconds
@@ -132,6 +133,10 @@ class Playlist:
     def streams(self) -> list[TrackStream]:
         """All that are open and prepared."""
         return [stream for stream, _ in self._streams.values() if stream.is_prepared]
+
+    def open_streams(self, track: str) -> list[TrackStream]:
+        """The stream of a track, if it is open."""
+        return [stream for name, (stream, _) in self._streams.items() if name == track]
 
     def advance(self) -> None:
         """The clock moved: open what comes next in time, let go what is over, tell each stream where we are."""

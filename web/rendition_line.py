@@ -68,6 +68,7 @@ class RenditionLine:
         self._taken: set[int] = set()
         self._early: set[int] = set()
         self._awaited: int | None = None
+        self._left_out: set[int] = set()
         self.scheduler = Scheduler(
             chunk_spans(rendition),
             now_s(),
@@ -84,11 +85,22 @@ class RenditionLine:
             find_forged=self._find_forged,
         )  # fmt: skip
 
-    def unlock(self, grant: Grant | None) -> None:
-        """Take the keys. What they do not open is not fetched: nobody should send it."""
+    def unlock(self, grant: Grant | None, *, saves_data: bool) -> None:
+        """Take the keys.
+
+        What they do not open is fetched like everything else, so that a key that comes later opens what is
+        there. Who saves data leaves it out.
+        """
         self.limits.grant = grant
-        for chunk in self.limits.locked_chunks():
-            self.scheduler.hold(chunk)
+        left_out = set(self.limits.locked_chunks()) if saves_data else set()
+        for chunk in left_out ^ self._left_out:
+            if self.holds(chunk):
+                continue
+            if chunk in left_out:
+                self.scheduler.hold(chunk)
+            else:
+                self.scheduler.drop(chunk)
+        self._left_out = left_out
 
     def adopt(self, pieces: list[Any], received_bytes: int, seconds: float) -> None:
         """Go on from the head start, with the frames that it fetched (static/digm-first-sound.js).

@@ -62,6 +62,11 @@ class Sharing:
         """The reason that lasts, as it is shown."""
         return self.manners.standing
 
+    @property
+    def saves_data(self) -> bool:
+        """Whether nothing should be fetched that may not be heard: Save-Data, or a cellular connection."""
+        return self.manners.saves_data or self.manners.is_metered
+
     def close(self) -> None:
         self._machine.close()
         if self._source is not None:
@@ -69,7 +74,7 @@ class Sharing:
         self._changed.destroy()
 
     def _read(self) -> None:
-        before = self.policy, self.manners.standing, self.manners.bucket.rate_per_s
+        before = self._shown()
         if self._source is not None:
             said = self._source.policy()
             self.policy = Policy(
@@ -81,6 +86,10 @@ class Sharing:
         manners.set_cap(self.policy.cap_bytes_per_s)
         manners.saves_data, manners.is_metered = machine.saves_data, machine.is_metered
         manners.battery = machine.battery
-        if (self.policy, manners.standing, manners.bucket.rate_per_s) != before:
+        if self._shown() != before:
             for listener in list(self._listeners):
                 listener()
+
+    def _shown(self) -> tuple[object, ...]:
+        manners = self.manners
+        return self.policy, manners.standing, manners.bucket.rate_per_s, self.saves_data

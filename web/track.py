@@ -11,43 +11,20 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from digm import peer_events as events
-from digm.errors import Unavailable
-from digm.grants import Grant, SealedGrant
-from digm.json_reader import JsonReader
+from digm.errors import DigmError, Unavailable
 from digm.manifest import Manifest, Rendition
 from digm.rendition_choice import RenditionChoice
 from digm.scheduler import NoSource, Playback
 from web import browser, unlock
+from web.begun import begun
 from web.browser import JsBytes, now_s
+from web.entitlement import Entitlement
 from web.gateway import Gateway
 from web.limits import Limits
 from web.rendition_line import RenditionLine
 from web.sharing import Sharing
 from web.store import ChunkCache
 from web.swarm import Swarm
-
-RENEW_BEFORE_S = 120.0
-RENEW_RETRY_S = 30.0
-
-
-class HeadStartFailed(Exception):
-    """Something that the element asked for did not come; of the first track it tells the listener itself.
-
-    Attributes:
-        code: as the element names it (static/digm-head-start.js).
-    """
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-async def begun(promise: Any) -> Any:
-    """Await something that was begun before Python was up."""
-    try:
-        return await promise
-    except browser.BrowserError as fault:
-        raise HeadStartFailed(str(getattr(fault, "code", ""))) from fault
 
 
 def playable_renditions(manifest: Manifest) -> list[Rendition]:
@@ -69,6 +46,12 @@ class TrackOwner(Protocol):
 
     def track_changed(self, stream: "TrackStream") -> None:
         """A chunk or the keys came: there may be something to play."""
+
+    def track_unlocked(self, stream: "TrackStream") -> None:
+        """A key that was bought opens all of the track from now on."""
+
+    def track_key_refused(self, stream: "TrackStream", fault: DigmError) -> None:
+        """A key came that is not this track's, or does not open here; nothing changes."""
 
     def track_wrong(self, stream: "TrackStream", chunk: int) -> None:
         """Of a chunk that is not the artist's something may have been appended early."""
@@ -94,7 +77,8 @@ class TrackStream:
 
     Attributes:
         is_prepared: the manifest is checked.
-        manifest, cover_url, duration_s: there after `prepare`, like all that follows.
+        is_owned: its own key is here, bought or given.
+        manifest, keys, cover_url, duration_s: there after `prepare`, like all that follows.
         line: the rendition that is fetched now.
         swarm: the other listeners; None before the grant, and where there is no WebRTC.
 
@@ -105,6 +89,7 @@ class TrackStream:
     """
 
     manifest: Manifest
+    keys: Entitlement
     cover_url: str
     duration_s: float
     line: RenditionLine
@@ -114,6 +99,7 @@ class TrackStream:
     ) -> None:
         self.track = track
         self.is_prepared = False
+        self._offered: asyncio.Queue[Any] = asyncio.Queue()
         self.swarm: Swarm | None = None
         self._begin = begin
         self._begun = begun or begin(track)
@@ -127,6 +113,10 @@ class TrackStream:
     @property
     def rendition(self) -> Rendition:
         return self.line.rendition
+
+    @property
+    def is_owned(self) -> bool:
+        return self.is_prepared and self.keys.is_owned
 
     @property
     def limits(self) -> Limits:
@@ -154,6 +144,7 @@ class TrackStream:
         self._cache.on_lost = self._on_lost
         self._gateway = Gateway(self._begun.gateways)
         self.line = RenditionLine(manifest, chosen, self._cache, self._gateway, self)
+        self.keys = Entitlement(manifest, self._begun, self._offered, self)
         self.duration_s = chosen.presented_duration_s
         self.is_prepared = True
 
@@ -171,8 +162,13 @@ class TrackStream:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             self._fetching = tasks.create_task(self.line.downloads.run(), name="downloads")
-            tasks.create_task(self._keep_unlocked(), name="grant")
+            tasks.create_task(self.keys.run(), name="keys")
             tasks.create_task(self._join(), name="swarm")
+            self._owner.sharing.on_change(self._on_keys)
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._owner.sharing.forget(self._on_keys)
 
     # -- for the conductor
 
@@ -202,8 +198,9 @@ class TrackStream:
         before.downloads.poll()  # cancels what is under way
         self.line = line = RenditionLine(self.manifest, rendition, self._cache, self._gateway, self)
         line.downloads.bytes_by_source = before.downloads.bytes_by_source
+        line.downloads.bytes_twice = before.downloads.bytes_twice
         line.downloads.swarm = self.swarm
-        line.unlock(before.limits.grant)
+        line.unlock(self.keys.grant, saves_data=self._owner.sharing.saves_data)
         for peer, ready in self._ready.items():
             line.downloads.peer_event(peer, ready)
         if self._tasks is not None and self._fetching is not None:
@@ -213,9 +210,10 @@ class TrackStream:
         self._owner.track_stats(self)
 
     def bytes_by_source(self) -> dict[str, int]:
-        """Audio by where it came from: "peer", "gateway", "cache"."""
+        """Audio by where it came from: "peer", "gateway", "cache"; and "twice", what came more than once."""
         return {
             **self.line.downloads.bytes_by_source,
+            "twice": self.line.downloads.bytes_twice,
             "cache": self._earlier_cache_bytes + self.line.cache_bytes,
         }
 
@@ -242,32 +240,31 @@ class TrackStream:
 
     # -- keys
 
-    async def _keep_unlocked(self) -> None:
-        """Open the listening grant; fetch a new one before it expires."""
-        answer = await begun(self._begun.grant)
-        keys = await begun(self._begun.keys)
-        while True:
-            grant = await self._open(answer, keys)
-            self.line.unlock(grant)
-            self._owner.track_changed(self)
-            left_s = grant.not_after - browser.wall_clock_s()
-            await asyncio.sleep(left_s - min(RENEW_BEFORE_S, left_s / 4))
-            answer = await self._renewed()
+    def own(self, owned: Any) -> None:
+        """Take the wrapped key of a purchase (static/digm-owned.js)."""
+        self._offered.put_nowait(owned)
 
-    async def _open(self, answer: Any, keys: Any) -> Grant:
-        sealed = SealedGrant.from_reader(JsonReader(answer.grant.to_py(), "grant"))
-        return await unlock.open_grant(sealed, self.manifest, keys)
+    def own_sealed(self, sealed: bytes) -> None:
+        """Take a key that was sealed to this page's session."""
+        self._offered.put_nowait(sealed)
 
-    async def _renewed(self) -> Any:
-        while True:
-            try:
-                answer = await self._begun.renew()
-            except browser.BrowserError:
-                await asyncio.sleep(RENEW_RETRY_S)
-                continue
-            if self.swarm is not None:
-                self.swarm.renew(answer.swarm_token)
-            return answer
+    def _on_keys(self) -> None:
+        """Other keys, or another wish to save data."""
+        self.line.unlock(self.keys.grant, saves_data=self._owner.sharing.saves_data)
+        self.line.downloads.poll()
+        self._owner.track_changed(self)
+
+    def keys_renewed(self, swarm_token: str) -> None:
+        self._on_keys()
+        if self.swarm is not None:
+            self.swarm.renew(swarm_token)
+
+    def keys_owned(self) -> None:
+        self._on_keys()
+        self._owner.track_unlocked(self)
+
+    def keys_refused(self, fault: DigmError) -> None:
+        self._owner.track_key_refused(self, fault)
 
     # -- peers
 
@@ -277,7 +274,10 @@ class TrackStream:
             self._on_swarm(0)
             return
         details = await begun(self._begun.details)
-        answer = await begun(self._begun.grant)
+        answer = await self.keys.answer()
+        if answer is None:
+            self._on_swarm(0)
+            return
         self.swarm = self.line.downloads.swarm = Swarm(
             self.manifest, self._cache, self._on_peer,
             sharing=self._owner.sharing, buffered_s=self._owner.buffered_s, random=random.random,
@@ -320,6 +320,8 @@ class TrackStream:
         self._owner.track_wrong(self, chunk)
 
     def line_in_trouble(self, trouble: NoSource) -> None:
+        if self.limits.key_for(trouble.chunk) is None:
+            return  # it could not be played anyway
         self._owner.track_in_trouble(self, trouble)
 
     def line_stats(self) -> None:

@@ -15,9 +15,9 @@ from digm.manifest import Manifest, Rendition, parse_manifest
 from web import browser
 from web.browser import JsBytes
 
-# DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM: RFC 9180 §7.
-_KEM_SUITE = b"KEM\x00\x20"
-_HPKE_SUITE = b"HPKE\x00\x20\x00\x01\x00\x02"
+# DHKEM(X25519 or P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM: RFC 9180 §7.
+_X25519, _P256 = b"\x00\x20", b"\x00\x10"
+_KDF_AND_AEAD = b"\x00\x01\x00\x02"
 _KEY_BYTES, _NONCE_BYTES = 32, 12
 _MODE_BASE = b"\x00"
 
@@ -33,15 +33,32 @@ def _expand(suite: bytes, secret: bytes, label: bytes, info: bytes, length: int)
     return hmac.digest(secret, labelled + b"\x01", "sha256")[:length]
 
 
-def hpke_schedule(shared: bytes, enc: bytes, public_key: bytes, info: bytes) -> tuple[bytes, bytes]:
+def hpke_schedule(
+    shared: bytes, enc: bytes, public_key: bytes, info: bytes, kem: bytes = _X25519
+) -> tuple[bytes, bytes]:
     """From the Diffie-Hellman result to the AEAD's key and nonce (RFC 9180 §4.1 and §5.1, base mode)."""
-    prk = _extract(_KEM_SUITE, b"", b"eae_prk", shared)
-    secret = _expand(_KEM_SUITE, prk, b"shared_secret", enc + public_key, 32)
-    psk_id_hash = _extract(_HPKE_SUITE, b"", b"psk_id_hash", b"")
-    context = _MODE_BASE + psk_id_hash + _extract(_HPKE_SUITE, b"", b"info_hash", info)
-    secret = _extract(_HPKE_SUITE, secret, b"secret", b"")
-    key = _expand(_HPKE_SUITE, secret, b"key", context, _KEY_BYTES)
-    return key, _expand(_HPKE_SUITE, secret, b"base_nonce", context, _NONCE_BYTES)
+    kem_suite, suite = b"KEM" + kem, b"HPKE" + kem + _KDF_AND_AEAD
+    prk = _extract(kem_suite, b"", b"eae_prk", shared)
+    secret = _expand(kem_suite, prk, b"shared_secret", enc + public_key, 32)
+    psk_id_hash = _extract(suite, b"", b"psk_id_hash", b"")
+    context = _MODE_BASE + psk_id_hash + _extract(suite, b"", b"info_hash", info)
+    secret = _extract(suite, secret, b"secret", b"")
+    key = _expand(suite, secret, b"key", context, _KEY_BYTES)
+    return key, _expand(suite, secret, b"base_nonce", context, _NONCE_BYTES)
+
+
+async def hpke_open(
+    key_pair: Any, enc: bytes, sealed: bytes, info: bytes, aad: bytes, *, is_p256: bool = False
+) -> bytes | None:
+    """Open a single HPKE message (RFC 9180 §6.1); None if it is not genuine, or not for this key.
+
+    Raises:
+        PeerFault: `bad_public_key`: `enc` is none.
+    """
+    public_key = await browser.raw_public_key(key_pair)
+    shared = await browser.diffie_hellman(key_pair.privateKey, enc, is_p256=is_p256)
+    key, nonce = hpke_schedule(shared, enc, public_key, info, _P256 if is_p256 else _X25519)
+    return await browser.aes_gcm_open(key, nonce, aad, sealed)
 
 
 async def check_manifest(document: bytes, track_root: str) -> Manifest:
@@ -70,14 +87,11 @@ async def open_grant(sealed: SealedGrant, manifest: Manifest, key_pair: Any) -> 
     """
     if not await browser.ed25519_verify(manifest.artist_key, sealed.signature, sealed.signed_part):
         raise PeerFault("grant_signature", "The listening grant is not signed by the artist of this track.")
-    public_key = await browser.raw_public_key(key_pair)
-    shared = await browser.x25519_shared(key_pair.privateKey, sealed.enc)
-    key, nonce = hpke_schedule(shared, sealed.enc, public_key, GRANT_INFO)
-    opened = await browser.aes_gcm_open(key, nonce, manifest.track_root, sealed.sealed)
+    opened = await hpke_open(key_pair, sealed.enc, sealed.sealed, GRANT_INFO, manifest.track_root)
     if opened is None:
         raise PeerFault("grant_sealed_wrong", "The listening grant does not open with this page's key.")
     grant = decode_grant(opened)
-    grant.check(manifest, public_key, browser.wall_clock_s())
+    grant.check(manifest, await browser.raw_public_key(key_pair), browser.wall_clock_s())
     return grant
 
 

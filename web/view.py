@@ -17,6 +17,7 @@ class View:
     def __init__(self, report: Callable[[str, Any], None]) -> None:
         self._report = report
         self._notice: str | None = None
+        self._preview: dict[str, Any] = {}
 
     def timeline(self, entries: Sequence[Entry], *, has_next: bool, has_previous: bool) -> None:
         """The tracks on the audio element's clock, from the one that is heard on; checked facts of each."""
@@ -28,6 +29,23 @@ class View:
 
     def stats(self, **numbers: Any) -> None:
         self._report("stats", js_object(**numbers))
+
+    def preview(
+        self, index: int, seconds: int | None, end_s: float | None, *, has_ended: bool, is_owned: bool
+    ) -> None:
+        """How much may be heard of the track that is heard, if not all; said when it is something else.
+
+        Args:
+            end_s: where that ends on the audio element's clock.
+        """
+        said = {"index": index, "seconds": seconds, "end_s": end_s, "ended": has_ended, "owned": is_owned}
+        if said != self._preview:
+            self._preview = said
+            self._report("preview", js_object(**said))
+
+    def unlocked(self, track: str) -> None:
+        """A track is the listener's own from now on."""
+        self._report("unlocked", js_object(track=track))
 
     def notice(self, code: str, message: str) -> None:
         """Something the listener should know; said once until it is over."""
