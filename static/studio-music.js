@@ -53,7 +53,7 @@ export class Music {
     const notes = trouble.map((sentence) => el('p', { class: 'soft small', text: sentence }));
     if (!tracks.length) return [el('p', { class: 'soft', text: 'Nothing is published yet.' }), ...notes];
     const rows = tracks.map((track) => this.#row(track, isUp ? hub : null));
-    const head = el('tr', {}, ...['', 'Track', 'Price', 'Free', 'Sold', 'Copies', 'Listening', ''].map((text) => el('th', { scope: 'col', text })));
+    const head = el('tr', {}, ...['', 'Track', 'Price', 'Free', 'Sold', 'Copies', 'Plays', ''].map((text) => el('th', { scope: 'col', text })));
     return [el('div', { class: 'card music' }, el('table', {}, el('thead', {}, head), el('tbody', {}, ...rows))), ...notes];
   }
 
@@ -69,7 +69,7 @@ export class Music {
       el('td', { text: track.preview_s ? `first ${track.preview_s} s` : 'all of it' }),
       el('td', {}, String(track.sold || '–'), track.waiting > 0 && el('span', { class: 'by', text: `${track.waiting} waiting` })),
       el('td', { class: isShort ? 'bad' : '', text: copies }),
-      el('td', { text: String(track.listeners || '–') }),
+      el('td', {}, String(track.plays || '–'), track.listeners > 0 && el('span', { class: 'by', text: `${track.listeners} listening` })),
       el('td', {}, track.is_on_chain && track.is_own && el('button', { type: 'button', class: 'quiet-button small', onclick: () => this.#open(track), text: track.preview_s ? 'Price, gifts' : 'Gifts' })));
   }
 

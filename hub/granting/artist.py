@@ -13,6 +13,7 @@ from hub.chain.follower import ChainFollower
 from hub.config import Settings
 from hub.granting.inbox import Inbox
 from hub.granting.issue import GrantIssuer
+from hub.granting.plays import Plays
 from hub.granting.vault_link import VaultLink
 from hub.lifecycle import health_server
 from hub.publishing.identity import open_vault, tracks_without_key
@@ -45,7 +46,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 async def _serve(settings: Settings, vault: Vault, stop: asyncio.Event) -> None:
     issuer = GrantIssuer(vault, ChunkStore(settings.data), settings.grant_seconds)
     chain = ChainFollower(settings)
-    link = VaultLink(vault, issuer, settings.signal_url, Premium(settings, chain))
+    plays = await asyncio.to_thread(Plays, settings.data)
+    link = VaultLink(vault, issuer, settings.signal_url, Premium(settings, chain), plays.count)
     terms = Terms(settings.vault_margin_seconds, settings.vault_stand_in_seconds)
     own_keys = OwnTrackKeys(vault, ChunkStore(settings.data))
     track_keys = AllTrackKeys(own_keys, HeldKeys(vault, settings.data))
@@ -61,6 +63,7 @@ async def _serve(settings: Settings, vault: Vault, stop: asyncio.Event) -> None:
                 tasks.create_task(link.run(), name="vault link"),
                 tasks.create_task(Inbox(settings).run(time.monotonic), name="inbox"),
                 tasks.create_task(chain.run(), name="chain"),
+                tasks.create_task(plays.run(), name="plays"),
                 tasks.create_task(deliverer.run(), name="deliverer"),
                 tasks.create_task(Sharing(vault, settings.data).run(), name="second vaults"),
             ]

@@ -6,6 +6,7 @@ Reconnects for ever, with jittered exponential back-off. Decides nothing: `Grant
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -47,11 +48,18 @@ class VaultLink:
     Args:
         signal_url: the hub's http(s) URL.
         premium: who says what an account may hear; None: nothing more than everybody.
+        on_grant: is told the root of a track of which keys were given.
     """
 
     def __init__(
-        self, vault: Vault, issuer: GrantIssuer, signal_url: str, premium: Premium | None = None
+        self,
+        vault: Vault,
+        issuer: GrantIssuer,
+        signal_url: str,
+        premium: Premium | None = None,
+        on_grant: Callable[[str], None] = lambda _root: None,
     ) -> None:
+        self._on_grant = on_grant
         self._vault = vault
         self._issuer = issuer
         self._url = signal_url + "/vault"
@@ -142,6 +150,7 @@ class VaultLink:
         except DigmError as error:
             log.info("grant_refused", code=error.code, track_root=short(request.track_root))
             return Refused(request.id, error.code)
+        self._on_grant(request.track_root)
         log.info("grant_issued", track_root=short(request.track_root), not_after=made.not_after)
         premium = await self._terms()
         return Granted(

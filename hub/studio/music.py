@@ -13,6 +13,7 @@ from hub.chain.opening import folder_of
 from hub.chain.state import ChainState
 from hub.cli.hub_api import HubApi
 from hub.config import Settings
+from hub.granting.plays import TrackPlays, load_plays
 from hub.publishing.vault import Vault
 from hub.storage.catalogue import Catalogue, TrackEntry
 from hub.studio.sales import Till
@@ -31,8 +32,11 @@ async def music_of(settings: Settings, vault: Vault, state: ChainState) -> dict[
     found["is_hub_up"] = network is not None
     copies = {one["track_root"]: one for one in (network or {}).get("tracks", ())}
     heard = {one["track"]: one for one in (swarms or {}).get("swarms", ())}
+    plays = await asyncio.to_thread(load_plays, settings.data)
     found["tracks"] = [
-        _track(entry, vault, copies.get(entry.track_root), heard.get(entry.track_root)) | till.of(entry)
+        _track(entry, vault, copies.get(entry.track_root), heard.get(entry.track_root))
+        | till.of(entry)
+        | _plays(plays.get(entry.track_root))
         for entry in entries
     ]
     found["sales"], found["income"] = till.latest(), till.income()
@@ -74,6 +78,13 @@ def _track(entry: TrackEntry, vault: Vault, copies: Any, heard: Any) -> dict[str
         "desired": None if copies is None else copies["desired"],
         "listeners": heard["listeners"] if heard else 0,
     }
+
+
+def _plays(counted: TrackPlays | None) -> dict[str, Any]:
+    """In all, and in the last 30 days that had any."""
+    if counted is None:
+        return {"plays": 0, "recent_plays": []}
+    return {"plays": counted.total, "recent_plays": [counted.days[day] for day in sorted(counted.days)[-30:]]}
 
 
 def _node(node: Any) -> dict[str, Any]:
