@@ -8,6 +8,7 @@ import { CopyError, LEAST_CHARACTERS, copyWithPasskey, copyWithPassphrase, hasPa
 
 export class DigmAccountCopy extends HTMLElement {
   #ending = new AbortController();
+  #isWorking = false;
 
   connectedCallback() {
     if (globalThis.top !== globalThis) return;
@@ -20,9 +21,9 @@ export class DigmAccountCopy extends HTMLElement {
     this.#ending.abort();
   }
 
-  /** A copy that is being shown stays until the person has done with it. */
+  /** What is being made, and what was made, stays until the person has done with it. */
   #onAccount() {
-    if (!this.querySelector('[data-made]')) this.#render();
+    if (!this.#isWorking && !this.querySelector('[data-made]')) this.#render();
   }
 
   async #render() {
@@ -31,10 +32,11 @@ export class DigmAccountCopy extends HTMLElement {
       h('summary', null, known.isCopied ? 'Make another copy of your key' : 'Keep a copy of your key'),
       this.#keeping());
     const bring = h('details', null,
-      h('summary', null, known ? 'Bring another key here' : 'Bring your key from another device'), this.#bringing(Boolean(known)));
+      h('summary', null, known ? 'Bring another key here' : 'Bought it on another device? Bring your key'), this.#bringing(Boolean(known)));
+    if (this.hasAttribute('bring-only')) return this.replaceChildren(bring);
     const urgent = known && !known.isCopied && h('p.buy-small', null,
       'The key to what you own is in this browser alone. With a copy you have it on other devices too, and do not lose it.');
-    this.replaceChildren(...[urgent, keep, bring].filter(Boolean).map((part) => /** @type {Node} */ (part)));
+    return this.replaceChildren(...[urgent, keep, bring].filter(Boolean).map((part) => /** @type {Node} */ (part)));
   }
 
   #keeping() {
@@ -89,12 +91,15 @@ export class DigmAccountCopy extends HTMLElement {
   /** @param {HTMLElement} result @param {() => Promise<Node>} work */
   async #do(result, work) {
     result.replaceChildren(h('p.buy-busy', null, h('span.buy-wheel', { 'aria-hidden': 'true' }), 'One moment …'));
+    this.#isWorking = true;
     try {
       result.replaceChildren(await work());
     } catch (error) {
       if (!(error instanceof CopyError)) console.error('DIGM: the copy failed.', error);
       const message = error instanceof CopyError ? error.message : 'That did not work. Nothing has changed.';
       result.replaceChildren(h('p.buy-problem', { role: 'alert' }, message));
+    } finally {
+      this.#isWorking = false;
     }
   }
 }

@@ -70,23 +70,13 @@ const extract = (suite, salt, label, material) => hmac(salt, concat('HPKE-v1', s
 const expand = async (suite, secret, label, info, length) =>
   (await hmac(secret, concat(number(length, 2), 'HPKE-v1', suite, label, info, number(1, 1)))).slice(0, length);
 
-/**
- * HPKE open, base mode, X25519 / HKDF-SHA256 / AES-256-GCM (RFC 9180; web/unlock.py).
- * @param {CryptoKeyPair} keys @param {Uint8Array} enc @param {Uint8Array} sealed @param {string} info
- * @param {Uint8Array} additionalData
- */
-export async function hpkeOpen(keys, enc, sealed, info, additionalData) {
+/** From the Diffie-Hellman result to the AEAD's key and nonce (RFC 9180 §4.1 and §5.1, base mode). */
+async function hpkeContext(shared, enc, publicKey, info) {
   const none = new Uint8Array(0);
   const zeros = new Uint8Array(32);
-  const other = await subtle.importKey('raw', enc, 'X25519', true, []);
-  const [shared, own] = await Promise.all([
-    subtle.deriveBits({ name: 'X25519', public: other }, keys.privateKey, 256),
-    subtle.exportKey('raw', keys.publicKey),
-  ]);
-  const prk = await extract(KEM, zeros, 'eae_prk', new Uint8Array(shared));
-  const context = concat(enc, new Uint8Array(own));
+  const prk = await extract(KEM, zeros, 'eae_prk', shared);
   const [secret, pskHash, infoHash] = await Promise.all([
-    expand(KEM, prk, 'shared_secret', context, 32),
+    expand(KEM, prk, 'shared_secret', concat(enc, publicKey), 32),
     extract(SUITE, zeros, 'psk_id_hash', none),
     extract(SUITE, zeros, 'info_hash', concat(info)),
   ]);
@@ -96,8 +86,40 @@ export async function hpkeOpen(keys, enc, sealed, info, additionalData) {
     expand(SUITE, root, 'key', schedule, 32),
     expand(SUITE, root, 'base_nonce', schedule, 12),
   ]);
-  const opener = await subtle.importKey('raw', key, 'AES-GCM', false, ['decrypt']);
-  return new Uint8Array(await subtle.decrypt({ name: 'AES-GCM', iv, additionalData }, opener, sealed));
+  return { key: await subtle.importKey('raw', key, 'AES-GCM', false, ['encrypt', 'decrypt']), iv };
+}
+
+const rawOf = async (key) => new Uint8Array(await subtle.exportKey('raw', key));
+
+async function agreed(privateKey, publicKey) {
+  return new Uint8Array(await subtle.deriveBits({ name: 'X25519', public: publicKey }, privateKey, 256));
+}
+
+/**
+ * HPKE open, base mode, X25519 / HKDF-SHA256 / AES-256-GCM (RFC 9180; web/unlock.py).
+ * @param {CryptoKeyPair} keys @param {Uint8Array} enc @param {Uint8Array} sealed @param {string} info
+ * @param {Uint8Array} additionalData
+ */
+export async function hpkeOpen(keys, enc, sealed, info, additionalData) {
+  const other = await subtle.importKey('raw', enc, 'X25519', true, []);
+  const [shared, own] = await Promise.all([agreed(keys.privateKey, other), rawOf(keys.publicKey)]);
+  const { key, iv } = await hpkeContext(shared, enc, own, info);
+  return new Uint8Array(await subtle.decrypt({ name: 'AES-GCM', iv, additionalData }, key, sealed));
+}
+
+/**
+ * HPKE seal, likewise. @param {Uint8Array} publicKey X25519. @param {Uint8Array} plain @param {string} info
+ * @param {Uint8Array} additionalData
+ * @returns {Promise<Uint8Array>} enc || ciphertext.
+ */
+export async function hpkeSeal(publicKey, plain, info, additionalData) {
+  const [own, other] = await Promise.all([
+    subtle.generateKey({ name: 'X25519' }, false, ['deriveBits']), subtle.importKey('raw', publicKey, 'X25519', true, []),
+  ]);
+  const pair = /** @type {CryptoKeyPair} */ (own);
+  const [shared, enc] = await Promise.all([agreed(pair.privateKey, other), rawOf(pair.publicKey)]);
+  const { key, iv } = await hpkeContext(shared, enc, publicKey, info);
+  return concat(enc, new Uint8Array(await subtle.encrypt({ name: 'AES-GCM', iv, additionalData }, key, plain)));
 }
 
 /**

@@ -36,7 +36,8 @@ export function card(view, problem, inside) {
 export function offer(offer, choices, choose) {
   const rows = choices.map((choice) => offerRow(offer, choice, choose));
   return [...rows, h('p.buy-small', null,
-    offer.preview_s ? `The first ${offer.preview_s} seconds are free. ` : '', 'Paid once to the artist, yours for good.')];
+    offer.preview_s ? `The first ${offer.preview_s} seconds are free. ` : '', 'Paid once to the artist, yours for good.'),
+  h('digm-account-copy', { 'bring-only': true })];
 }
 
 function offerRow(offer, choice, choose) {
@@ -175,7 +176,7 @@ export const link = (offer, code, onBack) => [
 export const owned = (isPopup) => [
   h('p.buy-owned', { role: 'status' }, h('span', { 'aria-hidden': 'true' }, '✓'), ' This track is yours.'),
   h('digm-account-copy'),
-  isPopup && h('p.buy-small', { 'data-popup-note': true }, 'You can close this window.'),
+  !isPopup && h('p.buy-small', null, h('a', { href: '/music' }, 'My music')),
 ].filter(Boolean);
 
 export const withdrawn = () => [h('p.buy-small', null, 'The artist does not offer this track any more.')];

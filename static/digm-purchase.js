@@ -154,6 +154,7 @@ export class DigmPurchase extends HTMLElement {
     }[this.#view]();
     this.replaceChildren(...views.card(this.#view, this.#problem, view));
     this.hidden = !view;
+    this.dispatchEvent(new CustomEvent('digm-shown', { detail: { view: this.#view } }));
   }
 
   #link = '';

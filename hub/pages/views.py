@@ -27,7 +27,7 @@ from hub.storage.catalogue import ReleaseEntry, TrackEntry
 
 HUES = 12
 PER_PAGE = 500
-EMBED_HEIGHT = 200
+EMBED_HEIGHT, EMBED_HEIGHT_WITH_BUY = 200, 236
 HEADINGS = {
     400: "That did not work",
     404: "Nothing here",
@@ -52,6 +52,7 @@ def routes() -> list[web.AbstractRouteDef]:
         web.get("/tracks/{track_root}", track),
         web.get("/releases/{release_id}", release),
         web.get("/embed/{track_root}", embed),
+        web.get("/buy/{track_root}", buy),
         web.get("/static/{name:.+}", static),
         web.get("/favicon.ico", favicon),
         web.get("/robots.txt", robots),
@@ -182,9 +183,11 @@ async def track(request: web.Request) -> web.Response:
     """The page of one track: one player, and the player's parts on their way before it asks for them."""
     shown, details, addresses = await _track(request)
     static_files = request.app[SERVICES].static
+    height = EMBED_HEIGHT_WITH_BUY if shown["preview"] else EMBED_HEIGHT
     embed_code = (
-        f'<iframe src="{addresses.hub}/embed/{shown["track_root"]}" width="100%" height="{EMBED_HEIGHT}" '
-        'sandbox="allow-scripts" allow="autoplay" loading="lazy" frameborder="0" title="DIGM player"></iframe>'
+        f'<iframe src="{addresses.hub}/embed/{shown["track_root"]}" width="100%" height="{height}" '
+        'sandbox="allow-scripts allow-same-origin allow-popups allow-popups-to-escape-sandbox" '
+        'allow="autoplay" loading="lazy" frameborder="0" title="DIGM player"></iframe>'
     )
     return render(
         "track.html",
@@ -214,6 +217,12 @@ async def embed(request: web.Request) -> web.Response:
     )
 
 
+async def buy(request: web.Request) -> web.Response:
+    """The window in which a widget's listener buys; no frame may hold it."""
+    shown, _, _ = await _track(request)
+    return render("buy.html", request, track=shown)
+
+
 def html_problem(request: web.Request, status: int, sentence: str) -> web.Response:
     """The page for a failure."""
     heading = HEADINGS.get(status, "Something broke" if status >= 500 else "That did not work")
@@ -235,4 +244,4 @@ async def favicon(_request: web.Request) -> web.Response:
 
 async def robots(_request: web.Request) -> web.Response:
     """Pages may be indexed, the API and the widgets need not."""
-    return web.Response(text="User-agent: *\nDisallow: /api/\nDisallow: /embed/\n")
+    return web.Response(text="User-agent: *\nDisallow: /api/\nDisallow: /embed/\nDisallow: /buy/\n")
