@@ -13,7 +13,7 @@ MOST_ROWS = 60
 MOST_DRAWN_EVENTS = 40
 MOST_PIPS = 12
 PITCH, HEIGHT = 20, 24
-ADDRESSES = ("registry", "pinning", "para")
+ADDRESSES = ("registry", "pinning", "sales", "passes", "para")
 TROUBLES = {
     "chain_unreachable": "no server answers",
     "devnet_missing": "no server answers",
