@@ -29,13 +29,18 @@ export class Counter {
     at('fetch-income').onclick = () => tell(at('income-said'), () => this.#fetch());
   }
 
-  /** @param {{track_root: string, title: string, preview_s: number | null}} track */
+  /** @param {{track_root: string, title: string, price: string | null, preview_s: number | null}} track */
   open(track) {
     this.#root = track.track_root;
     at('counter-title').textContent = track.title;
     at('counter-said').textContent = '';
     at('price-form').reset();
     at('give-form').reset();
+    const [, from, price, token] = /^(from )?([\d.]+) (\w+)$/.exec(track.price ?? '') ?? [];
+    const { price: field, token: money, is_at_least: atLeast } = at('price-form').elements;
+    field.value = price ?? '';
+    money.value = token === undefined || token === 'PARA' ? 'para' : 'coin';
+    atLeast.checked = from !== undefined;
     at('price-form').hidden = !track.preview_s;
     at('counter').showModal();
   }

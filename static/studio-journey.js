@@ -18,6 +18,7 @@ export class Journey {
   /** @param {() => void} onDone */
   constructor(onDone) {
     this.#onDone = onDone;
+    at('journey-again').onclick = () => ask('POST', '/api/publish/again').catch(() => {});
     at('journey-close').onclick = () => ask('DELETE', '/api/publish').catch(() => {});
   }
 
@@ -34,6 +35,7 @@ export class Journey {
       at('journey-notes').dataset.shown = notes;
       at('journey-notes').replaceChildren(...journey.notes.map((note) => el('li', { text: note })));
     }
+    at('journey-again').hidden = !journey.can_go_on;
     at('journey-close').hidden = journey.state === 'running';
     if (this.#state === 'running' && journey.state !== 'running') this.#onDone();
     if (this.#state !== journey.state) this.#links(journey);

@@ -105,10 +105,12 @@ export class Terms {
 
   async #publish() {
     this.#fault.textContent = '';
+    this.#button.disabled = true;
     try {
       await ask('POST', '/api/publish', this.#read());
     } catch (fault) {
       this.#fault.textContent = fault.message;
+      this.#button.disabled = false;
     }
   }
 }

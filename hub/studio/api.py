@@ -62,6 +62,7 @@ def routes() -> list[web.AbstractRouteDef]:
         web.put("/api/desk/{track}/cover", drop_cover),
         web.delete("/api/desk/{track}/cover", bare),
         web.post("/api/publish", publish),
+        web.post("/api/publish/again", go_on),
         web.delete("/api/publish", forget),
         web.get("/api/music", music),
         web.get("/desk/{track}/audio", audio),
@@ -99,7 +100,7 @@ def _track(track: DeskTrack) -> dict[str, Any]:
         "fault": track.fault,
         "tags": {name: getattr(track.tags, name) for name in Words.__struct_fields__},
         "cover": f"/desk/{track.id}/cover?{track.cover_version}" if track.cover else None,
-        "can_be_heard": track.path.suffix.lower() in AUDIO_TYPES,
+        "can_be_heard": track.heard is not None or track.path.suffix.lower() in AUDIO_TYPES,
     }
     if (before := track.published) is not None:
         found["published"] = {"title": before.title, "preview_s": before.preview_s}
@@ -174,6 +175,12 @@ async def publish(request: web.Request) -> web.Response:
     return answer({})
 
 
+async def go_on(request: web.Request) -> web.Response:
+    """Go on with a release that is published here and did not get further."""
+    request.app[ROOM].go_on()
+    return answer({})
+
+
 async def forget(request: web.Request) -> web.Response:
     """The artist has read how it ended."""
     room = request.app[ROOM]
@@ -193,12 +200,16 @@ async def music(request: web.Request) -> web.Response:
 
 
 async def audio(request: web.Request) -> web.StreamResponse:
-    """A recording on the desk, as it was dropped; in pieces (Range), as players ask for it."""
+    """A recording on the desk, as it was dropped; in pieces (Range), as players ask for it.
+
+    What browsers do not play is given as listeners will get it.
+    """
     track = _of(request)
-    kind = AUDIO_TYPES.get(track.path.suffix.lower())
+    path = track.heard or track.path
+    kind = AUDIO_TYPES.get(path.suffix.lower())
     if kind is None or track.state == "receiving":
         raise Unavailable("not_found", "This recording cannot be played here.")
-    return web.FileResponse(track.path, headers={hdrs.CONTENT_TYPE: kind, hdrs.CACHE_CONTROL: "no-store"})
+    return web.FileResponse(path, headers={hdrs.CONTENT_TYPE: kind, hdrs.CACHE_CONTROL: "no-store"})
 
 
 async def cover(request: web.Request) -> web.StreamResponse:

@@ -9,6 +9,7 @@ published or taken off, or with the process. One studio works on a data folder a
 import asyncio
 import contextlib
 import fcntl
+import re
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,6 +19,8 @@ from typing import Any, Literal
 
 from digm.errors import CallerFault, DigmError, Unavailable
 from digm.json_reader import MAX_TEXT
+from digm.mp4 import init_segment
+from digm.packing import frames_per_chunk, pack
 from digm.plain_text import clean_text
 from hub.media import IngestedTrack, Tags, ingest, make_cover
 from hub.publishing.sources import AUDIO_SUFFIXES
@@ -31,6 +34,10 @@ MAX_NUMBER = 9_999
 MAX_PICTURE_BYTES = 64 << 20
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
 _MAX_NAME_BYTES = 180
+# What Chromium, Firefox and Safari have a decoder for; AIFF is no container of theirs.
+_PLAYED = ("flac", "mp3", "aac", "opus", "vorbis", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_u8")
+_NOT_PLAYED = (".aif", ".aiff", ".aifc", ".rf64")
+_ISRC = re.compile(r"[A-Z]{2}[A-Z0-9]{3}[0-9]{7}", re.ASCII)
 _NAMES = ("title", "artist", "album", "genre", "isrc", "licence")
 State = Literal["receiving", "waiting", "reading", "ready", "refused"]
 
@@ -45,6 +52,7 @@ class DeskTrack:
         done: of receiving or reading, 0 to 1.
         tags: as they will be published.
         fault: why it cannot be.
+        heard: its Opus rendition, where browsers do not play the file itself.
         published: the track that was made of the same bytes before; it stays as it is.
     """
 
@@ -59,6 +67,7 @@ class DeskTrack:
     cover: Path | None = None
     cover_version: int = 0
     fault: str | None = None
+    heard: Path | None = None
     published: TrackEntry | None = None
 
     @property
@@ -237,6 +246,8 @@ class Desk:
         try:
             media = track.path.parent / "media"
             ingested = await asyncio.to_thread(ingest, track.path, media, None, progress)
+            if ingested.source_codec not in _PLAYED or track.path.suffix.lower() in _NOT_PLAYED:
+                track.heard = await asyncio.to_thread(_write_heard, ingested, track.path.parent)
             track.published = await asyncio.to_thread(self._published, track.path)
         except DigmError as fault:
             track.state, track.fault = "refused", fault.message.replace(str(track.path), track.name)
@@ -251,6 +262,19 @@ class Desk:
         if done - track.done >= 0.01 or done == 0:
             track.done = min(1.0, done)
             self._news.tell()
+
+
+def _write_heard(ingested: IngestedTrack, folder: Path) -> Path:
+    """The last rendition, which is Opus, as one file; blocks."""
+    rendition = ingested.renditions[-1]
+    duration_s = rendition.duration / rendition.config.timescale
+    frames = frames_per_chunk(rendition.total_bytes, duration_s, rendition.largest_sample_bytes)
+    path = folder / "heard.mp4"
+    with path.open("wb") as file:
+        file.write(init_segment(rendition.config))
+        for chunk in pack(rendition.config, rendition.samples(), frames):
+            file.write(chunk.plaintext)
+    return path
 
 
 def safe_name(name: str) -> str:
@@ -278,6 +302,11 @@ def _checked(name: str, value: str | int | None) -> str | int | None:
         if isinstance(value, int) and 1 <= value <= MAX_NUMBER:
             return value
         raise CallerFault("bad_tag", f"The {name.replace('_', ' ')} is a number from 1 to {MAX_NUMBER}.")
+    if name == "isrc" and isinstance(value, str):
+        code = value.upper().replace("-", "").replace(" ", "")
+        if not _ISRC.fullmatch(code):
+            raise CallerFault("bad_tag", "An ISRC has 12 letters and digits, such as DE-A12-26-00001.")
+        return code
     if name in _NAMES and isinstance(value, str) and (text := clean_text(value, MAX_TEXT)):
         return text
     raise CallerFault("bad_tag", f"{name.replace('_', ' ')!r} cannot be that.")

@@ -74,6 +74,7 @@ class Journey:
         return {
             "state": self.state,
             "sentence": self.sentence,
+            "can_go_on": self.state == "failed" and bool(self.published),
             "notes": self.notes,
             "steps": [asdict(step) for step in self.steps.values()],
             "tracks": [{"track_root": one.track_root, "title": one.title} for one in self.published],
@@ -83,8 +84,9 @@ class Journey:
         """All of it; what is published leaves the desk. Whatever goes wrong is said in `sentence`."""
         try:
             await self._check()
-            await self._publish()
-            await desk.take_off(*self._tracks)
+            if not self.published:
+                await self._publish()
+                await desk.take_off(*self._tracks)
             if self._terms.is_on_chain:
                 from hub.studio.onward import go_on
 
@@ -96,6 +98,15 @@ class Journey:
             log.exception("journey_crashed")
             self._failed("Something broke on our side; the terminal says more.")
         self._news.tell()
+
+    def again(self) -> None:
+        """Before `run` goes on with what is published already. Raises CallerFault `nothing_to_go_on`."""
+        if self.state != "failed" or not self.published:
+            raise CallerFault("nothing_to_go_on", "There is nothing to go on with.")
+        self.state, self.sentence = "running", ""
+        for step in self.steps.values():
+            if step.state == "failed":
+                step.state = "waiting"
 
     def _failed(self, sentence: str) -> None:
         for track in self._tracks:

@@ -55,6 +55,17 @@ class Room:
         """Send a release on its way."""
         self.check_idle()
         self.journey = journey
+        self._go(journey)
+
+    def go_on(self) -> None:
+        """Go on with the one that did not go all the way. Raises CallerFault `busy`, `nothing_to_go_on`."""
+        self.check_idle()
+        if self.journey is None:
+            raise CallerFault("nothing_to_go_on", "There is nothing to go on with.")
+        self.journey.again()
+        self._go(self.journey)
+
+    def _go(self, journey: Journey) -> None:
         task = asyncio.create_task(journey.run(self.desk), name="journey")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -115,3 +115,26 @@ async def it_is_sold_and_pays(market: Market, studio: Studio, item: bytes) -> No
     status, said = await studio.ask("POST", "/api/income")
     assert status == 200 and said["fetched"] == {"para": "0.75"}
     assert (await studio.ask("POST", "/api/income"))[1]["fetched"] == {}
+
+
+async def test_what_did_not_get_further_goes_on_from_there(market: Market, tmp_path: Path) -> None:
+    async with studio_at(market, tmp_path / "data") as studio:
+        wav = write_wav(tmp_path / "one.wav", 3.0, seed=9).read_bytes()
+        assert (await studio.ask("PUT", "/api/desk/files?name=one.wav", wav))[0] == 200
+        await studio.until(lambda state: all(one["state"] == "ready" for one in state["tracks"]))
+        assert (await studio.ask("POST", "/api/publish/again"))[0] == 400
+        # More copies than the account has PARA for: it has none, and is told so behind the chain's step.
+        terms = {"price": "1", "preview_s": 2, "copies": 3}
+        assert (await studio.ask("POST", "/api/publish", terms))[0] == 200
+        state = await studio.until(lambda state: state["journey"] and state["journey"]["state"] != "running")
+        journey = state["journey"]
+        assert (journey["state"], journey["can_go_on"]) == ("failed", True) and "PARA" in journey["sentence"]
+        steps = {step["name"]: step["state"] for step in journey["steps"]}
+        assert steps["price"] == "done" and steps["order"] == "failed" and state["tracks"] == []
+        market.tell(market.accounts[0], "para", "transfer", market.artist, 10**24)
+        sent = market.sent_by(market.artist)
+        assert (await studio.ask("POST", "/api/publish/again"))[0] == 200
+        await studio.until(lambda state: any(
+            (step["name"], step["state"]) == ("order", "done") for step in state["journey"]["steps"]
+        ))  # fmt: skip
+        assert market.sent_by(market.artist) == sent + 2, "an approval and an order, and nothing twice"

@@ -4,6 +4,7 @@ import base64
 import io
 from pathlib import Path
 
+import av
 import msgspec
 import pytest
 from PIL import Image
@@ -160,3 +161,23 @@ async def test_the_vault_is_backed_up_and_brought_back(studio: Studio, monkeypat
     assert status == 200 and said["keys"] == 0
     status, said = await studio.ask("GET", "/api/vault")
     assert status == 200 and said["artist"] == studio.room.vault.artist_key.hex() and said["is_replaced"]
+
+
+async def test_what_browsers_do_not_play_is_heard_as_listeners_will_get_it(
+    studio: Studio, tmp_path: Path
+) -> None:
+    await studio.enter()
+    wav, aiff = write_wav(tmp_path / "tone.wav", 2.0), tmp_path / "tone.aiff"
+    with av.open(str(wav)) as source, av.open(str(aiff), "w", format="aiff") as target:
+        stream = target.add_stream("pcm_s16be", rate=44_100)
+        for frame in source.decode(audio=0):
+            target.mux(stream.encode(frame))
+    assert (await studio.ask("PUT", "/api/desk/files?name=tone.aiff", aiff.read_bytes()))[0] == 200
+    (track,) = (await studio.until(is_read))["tracks"]
+    assert track["state"] == "ready" and track["can_be_heard"], track
+    status, heard = await studio.ask("GET", f"/desk/{track['id']}/audio")
+    assert status == 200
+    with av.open(io.BytesIO(heard)) as file:
+        assert file.streams.audio[0].codec_context.name.endswith("opus")
+        seconds = sum(frame.samples for frame in file.decode(audio=0)) / 48_000
+    assert abs(seconds - 2.0) < 0.1
