@@ -171,6 +171,7 @@ class Deliverer:
     async def _deliver(self, account: _Account, delivery: Delivery) -> None:
         about = {"item": short(delivery.purchase.item), "buyer": delivery.purchase.buyer}
         try:
+            await self._check_paid(account, delivery)
             wrapped = await asyncio.to_thread(self._wrapped, account.deployed, delivery)
             transaction = await self._send(account, delivery, wrapped)
         except DigmError as fault:
@@ -191,6 +192,11 @@ class Deliverer:
         self.delivered += 1
         DELIVERIES.labels("delivered").inc()
         log.info("key_delivered", **about, transaction=transaction)
+
+    async def _check_paid(self, account: _Account, delivery: Delivery) -> None:
+        from hub.vault.paid import check_paid
+
+        await check_paid(self._settings, account.deployed, delivery.purchase)
 
     def _wrapped(self, deployed: "Deployment", delivery: Delivery) -> bytes:
         """Blocks."""

@@ -95,6 +95,13 @@ class Market:
         found = [contract(part).event(words.log_of(one)) for one in self.rpc("eth_getLogs", wanted)]
         return [dict(one.arguments) for one in found if one is not None]
 
+    def latest_log(self, name: str) -> tuple[int, dict[str, Any]]:
+        """The latest event of this name of `Sales`, as servers tell it, and its block."""
+        topic = words.data(contract("sales").topic(name))
+        wanted = {"fromBlock": "0x0", "address": self.deployed.addresses["sales"], "topics": [topic]}
+        *_, log = self.rpc("eth_getLogs", wanted)
+        return int(log["blockNumber"], 16), log
+
     def tokens_of(self, rich: str, *buyers: str) -> None:
         for buyer in buyers:
             self.tell(rich, "para", "transfer", buyer, 1_000 * PRICE)
