@@ -2,7 +2,7 @@
 
     .venv/bin/python -m bench.unlock [--json] [--runs 5]
 
-One song, 10 seconds of it free, in fresh profiles of one Chromium. `ended`: the preview is over, and what the
+One song, six seconds of it free, in fresh profiles of one Chromium. `ended`: the preview is over, and what the
 page fetches in the background is there; then the key comes. `playing`: it comes in the middle of the preview.
 `buy`: from the click to sound behind the preview, on the devnet of `digm up` with a block every 2 s, and with
 all that happens on the way. The gate is a file over HTTPS that a cookie opens, in an `<audio>`; its till takes
@@ -22,7 +22,7 @@ from bench.report import Report, arguments, machine, spread
 from bench.unlock_gate import Gate, serving
 from bench.unlock_pages import DigmListening, GateListening, digm_listening, gate_listening
 
-PREVIEW_S = 10
+PREVIEW_S = 6
 MINUTES = 1.0
 WATCHED_S = 3.0  # of sound, after a key that came when the preview was over
 AIM = "sound within 300 ms of the key, nothing fetched twice"

@@ -11,7 +11,7 @@ from playwright.async_api import BrowserContext, Frame, Page
 
 from tests.browser.music import Samples
 
-PATIENCE_S = 40.0  # two cores may have much else to do
+PATIENCE_S = 60.0  # two cores may have much else to do
 POLL_S = 0.05
 QUANTUM_FRAMES = 128  # what Web Audio renders at a time
 
