@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 from prometheus_client import Counter
 
-from digm.delivering import Delivery, Scene, Terms, due, sent_before_s
+from digm.delivering import Delivery, Scene, Terms, due, owner_of, sent_before_s
 from digm.errors import CallerFault, DigmError
 from digm.ids import short
 from digm.purchases import Suite, purchase_aad
@@ -115,7 +115,9 @@ class Deliverer:
             version = 0
             while (state := self._chain.state).deployed == deployed:
                 deliveries = await asyncio.to_thread(self._due, state)
-                if deliveries and account is None and not self._opening.left_s("account"):
+                # Before anybody has paid: the first buyer need not wait for it.
+                sells = account is None and await asyncio.to_thread(self._sells, state)
+                if account is None and (deliveries or sells) and not self._opening.left_s("account"):
                     account = await self._open(deployed, stack)
                 if account is not None:
                     self._begin(account, deliveries)
@@ -139,13 +141,24 @@ class Deliverer:
         now_s = self._clock.now_s(state.time)
         return list(due(Scene(state.sales, tracks, me, now_s, state.time_of), self._terms))
 
+    def _sells(self, state: ChainState) -> bool:
+        """Whether something is for sale that would be delivered from here. Blocks."""
+        me = address_of(self._settings.data / FOLDER / FILE_NAME)
+        if me is None or not state.is_current:
+            return False
+        tracks = {one.said.track: one.said for one in state.tracks}
+        owners = {owner_of(state.sales, tracks, item) for item in state.sales.offers}
+        return any(owner is not None and state.sales.may_deliver(owner, me) for owner in owners)
+
     async def _open(self, deployed: "Deployment", stack: AsyncExitStack) -> _Account | None:
         # Only now: eth-account and eth-abi take longer to import than all the rest of a vault.
         from hub.keeping.account import open_account
 
         try:
-            client = await stack.enter_async_context(open_account(self._settings, deployed))
-            await client.sender.resume()
+            async with AsyncExitStack() as opening:
+                client = await opening.enter_async_context(open_account(self._settings, deployed))
+                await client.sender.resume()
+                stack.push_async_exit(opening.pop_all())
         except DigmError as fault:
             self._opening.failed("account")
             self._say(fault)
