@@ -12,10 +12,11 @@ const KEY = 'digm.sharing';
  * @property {number} cap_bytes_per_s over all connections; 0: no cap.
  * @property {boolean} hide_address connect through relays only.
  * @property {boolean} report tell the site how it went (counts and times, no names).
+ * @property {boolean} receipts sign for who gave to us, where the site collects that.
  */
 
 /** @type {SharingSettings} */
-const DEFAULTS = { share: true, cap_bytes_per_s: 0, hide_address: false, report: false };
+const DEFAULTS = { share: true, cap_bytes_per_s: 0, hide_address: false, report: false, receipts: false };
 
 /** One for all players of the origin, in all tabs; where nothing can be stored it lasts as long as the page. */
 class Settings extends EventTarget {
@@ -58,7 +59,7 @@ function stored() {
 /** @param {any} values @returns {SharingSettings} */
 function checked(values) {
   const result = { ...DEFAULTS };
-  for (const name of ['share', 'hide_address', 'report']) {
+  for (const name of ['share', 'hide_address', 'report', 'receipts']) {
     if (typeof values?.[name] === 'boolean') result[name] = values[name];
   }
   const cap = values?.cap_bytes_per_s;
@@ -72,6 +73,7 @@ const settings = new Settings();
 export class Sharing {
   #player;
   #listeners = new Set();
+  #wantsReceipts = true;
 
   /** @param {HTMLElement} player */
   constructor(player) {
@@ -85,14 +87,25 @@ export class Sharing {
 
   /** For Python; attributes can only make it more careful. */
   policy() {
-    const { share, cap_bytes_per_s, hide_address } = settings.values;
+    const { share, cap_bytes_per_s, hide_address, receipts } = settings.values;
     return {
       peers: this.#player.getAttribute('p2p') !== 'off',
       share,
       cap_bytes_per_s,
       hide_address: hide_address || this.#player.hasAttribute('hide-address'),
       min_listeners: Math.max(0, Math.floor(Number(this.#player.getAttribute('min-listeners')) || 0)),
+      receipts: receipts && this.#wantsReceipts,
     };
+  }
+
+  /** For Python, which signs them. @param {string} body @returns {Promise<void>} */
+  async sendReceipts(body) {
+    try {
+      const { status } = await fetch(`${/** @type {any} */ (this.#player).hub}/api/receipts`, { method: 'POST', body, keepalive: true });
+      if (status !== 404) return;
+      this.#wantsReceipts = false; // nobody collects them here
+      this.#changed();
+    } catch { /* the hub is away: the next ones say as much */ }
   }
 
   get settings() { return settings.values; }
@@ -139,6 +152,7 @@ const MARKUP = `
   <label><input id="sharing-hide" type="checkbox" role="switch" aria-describedby="sharing-hide-note"> Hide my address</label>
   <p id="sharing-hide-note">Listeners who exchange music see each other’s internet address. Hidden, everything goes through a relay.</p>
   <label><input id="sharing-report" type="checkbox" role="switch"> Tell this site how well it played (numbers only)</label>
+  <label><input id="sharing-receipts" type="checkbox" role="switch"> Sign receipts for those who give me music, if this site asks for them</label>
 </div>`;
 
 const sheet = new CSSStyleSheet();
@@ -169,7 +183,7 @@ export function mountSharing(container, player) {
   template.innerHTML = MARKUP;
   container.append(template.content);
   const part = (id) => /** @type {any} */ (root.getElementById(id));
-  const [button, menu, share, cap, hide, report] = ['sharing', 'sharing-menu', 'sharing-share', 'sharing-cap', 'sharing-hide', 'sharing-report'].map(part);
+  const [button, menu, share, cap, hide, report, receipts] = ['', '-menu', '-share', '-cap', '-hide', '-report', '-receipts'].map((name) => part(`sharing${name}`));
 
   const open = (isOpen) => {
     menu.hidden = !isOpen;
@@ -193,6 +207,7 @@ export function mountSharing(container, player) {
   cap.addEventListener('change', () => { player.sharing = { cap_bytes_per_s: Number(cap.value) }; });
   hide.addEventListener('change', () => { player.sharing = { hide_address: hide.checked }; });
   report.addEventListener('change', () => { player.sharing = { report: report.checked }; });
+  receipts.addEventListener('change', () => { player.sharing = { receipts: receipts.checked }; });
 
   function show() {
     if (menu.hidden) return;
@@ -201,6 +216,7 @@ export function mountSharing(container, player) {
     hide.checked = sharing.hide_address || player.hasAttribute('hide-address');
     hide.disabled = player.hasAttribute('hide-address');
     report.checked = sharing.report;
+    receipts.checked = sharing.receipts;
     cap.value = String(sharing.cap_bytes_per_s);
     cap.disabled = !sharing.share;
     if (cap.selectedIndex < 0) cap.selectedIndex = 0;

@@ -19,6 +19,7 @@ from web import browser
 from web.assembly import Assembly, senders_of_wrong
 from web.browser import JsBytes, now_s
 from web.gateway import Gateway
+from web.receipts import Frames, note
 from web.store import ChunkCache
 from web.swarm import Swarm
 from web.timer import Timer
@@ -53,6 +54,7 @@ class Downloads:
         bytes_twice: of frames that came although they had come, or were kept here, before.
         origins: chunk -> which of its frames came from where: [(frames, origin), ...] in order; the origin is
             "peer", "gateway", or "cache" when it was here before the page was.
+        taken_from: verified frames, by the peers that they came from; whoever reads it may empty it.
 
     Args:
         on_frames: told that frames of a chunk came.
@@ -78,6 +80,7 @@ class Downloads:
         self.bytes_twice = 0
         self.origins = {chunk: [(rendition.chunk_frames(chunk), "cache")] for chunk in cache.held[rendition.id]}
         self._came = {chunk: (1 << frames) - 1 for chunk, [(frames, _)] in self.origins.items()}
+        self.taken_from: Frames = {}
         self.swarm: Swarm | None = None
         self._rendition = rendition
         self._scheduler = scheduler
@@ -389,6 +392,7 @@ class Downloads:
             count = runs.pop()[0] if runs and runs[-1][1] == origin else 0
             runs.append((count + 1, origin))
         self.origins[chunk] = runs
+        note(self.taken_from, (self._rendition.id, chunk), assembly)
         self._cache.put(self._rendition.id, chunk, data)
         if self.swarm is not None:
             self.swarm.announce(self._rendition.id, chunk)

@@ -21,6 +21,7 @@ class Policy:
         peers: False: no WebRTC and no signalling at all.
         hide_address: connect through relays only.
         min_listeners: below so many in a swarm, no peer-to-peer.
+        receipts: sign for who gives to us.
     """
 
     peers: bool = True
@@ -28,6 +29,7 @@ class Policy:
     cap_bytes_per_s: float = 0.0
     hide_address: bool = False
     min_listeners: int = 0
+    receipts: bool = False
 
 
 class Sharing:
@@ -67,6 +69,11 @@ class Sharing:
         """Whether nothing should be fetched that may not be heard: Save-Data, or a cellular connection."""
         return self.manners.saves_data or self.manners.is_metered
 
+    def send_receipts(self, text: str) -> None:
+        """To the hub, while it wants them; nobody waits for it."""
+        if self._source is not None:
+            self._source.sendReceipts(text)
+
     def close(self) -> None:
         self._machine.close()
         if self._source is not None:
@@ -79,7 +86,7 @@ class Sharing:
             said = self._source.policy()
             self.policy = Policy(
                 bool(said.peers), bool(said.share), float(said.cap_bytes_per_s), bool(said.hide_address),
-                int(said.min_listeners),
+                int(said.min_listeners), bool(said.receipts),
             )  # fmt: skip
         machine, manners = self._machine, self.manners
         manners.is_on = self.policy.share

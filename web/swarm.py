@@ -44,6 +44,7 @@ class Swarm(Links):
 
     Attributes:
         listeners: how many are in the swarm, as the hub said last; 0: it did not.
+        signer: our id and what signs with it; None before `run`.
         on_expectation: told how many peers may be expected, each time that it changes.
         numbers_changed: called when what was given or taken has changed, every other second.
 
@@ -79,13 +80,11 @@ class Swarm(Links):
         self._policy = sharing.policy
         self._random = random
         self._ice_servers: list[dict[str, Any]] = []
-        self.listeners = 0
-        self._site_least = 0
-        self._rejoin_at = 0.0
-        self._nodes_due = 0.0
+        self.signer: Any = None
+        self.listeners = self._site_least = 0
+        self._rejoin_at = self._nodes_due = 0.0
         self._expected: int | None = None
-        self._token = ""
-        self._me = ""
+        self._token = self._me = ""
         self._negotiation: Negotiation | None = None
         self._client: SignallingClient | None = None
         self._hub: HubLink | None = None
@@ -123,6 +122,7 @@ class Swarm(Links):
         self._token = token
         identity = (early and early.identity) or await browser.ed25519_generate()
         me = self._me = (await browser.raw_public_key(identity)).hex()
+        self.signer = me, lambda message: browser.ed25519_sign(identity, message)
         self._client = SignallingClient(me, random=self._random)
         self._choice = PeerChoice(me, random=self._random)
         self._exchange = PeerExchange(me, random=self._random)

@@ -21,6 +21,7 @@ from web.browser import JsBytes, now_s
 from web.entitlement import Entitlement
 from web.gateway import Gateway
 from web.limits import Limits
+from web.receipts import Frames, Receipts
 from web.rendition_line import RenditionLine
 from web.sharing import Sharing
 from web.store import ChunkCache
@@ -164,6 +165,7 @@ class TrackStream:
             self._fetching = tasks.create_task(self.line.downloads.run(), name="downloads")
             tasks.create_task(self.keys.run(), name="keys")
             tasks.create_task(self._join(), name="swarm")
+            tasks.create_task(self._receipts().run(), name="receipts")
             self._owner.sharing.on_change(self._on_keys)
             try:
                 await asyncio.get_running_loop().create_future()
@@ -199,6 +201,7 @@ class TrackStream:
         self.line = line = RenditionLine(self.manifest, rendition, self._cache, self._gateway, self)
         line.downloads.bytes_by_source = before.downloads.bytes_by_source
         line.downloads.bytes_twice = before.downloads.bytes_twice
+        line.downloads.taken_from = before.downloads.taken_from
         line.downloads.swarm = self.swarm
         line.unlock(self.keys.grant, saves_data=self._owner.sharing.saves_data)
         for peer, ready in self._ready.items():
@@ -291,6 +294,14 @@ class TrackStream:
             await self.swarm.run(handed, answer.swarm_token, urls, self._begun.connect)
         except* Unavailable:
             self._on_swarm(0)
+
+    def _receipts(self) -> Receipts:
+        def take() -> Frames:
+            taken, self.line.downloads.taken_from = self.line.downloads.taken_from, {}
+            return taken
+
+        signer = lambda: self.swarm and self.swarm.signer  # noqa: E731
+        return Receipts(self.manifest.track_root, self._owner.sharing, take, signer)
 
     def _on_swarm(self, peers: int) -> None:
         self.line.scheduler.set_expects_peers(peers > 0)

@@ -103,7 +103,7 @@ class Disks:
         disk = self.disk(name)
         return self.stack.environment | {
             "DIGM_DATA": str(disk), "HOME": str(disk / "tmp"), "TMPDIR": str(disk / "tmp"),
-            "DIGM_LOG_LEVEL": "debug", "DIGM_GRANTS_PER_MINUTE": "1000000",
+            "DIGM_LOG_LEVEL": "debug", "DIGM_LISTENING_PROOF": "true", "DIGM_GRANTS_PER_MINUTE": "1000000",
             "DIGM_SIGNAL_URL": f"http://127.0.0.1:{self.stack.ports['hub']}",
             "DIGM_BACKBONE_LISTEN": f"/ip4/127.0.0.1/tcp/{self._ports['backbone']}" if name == "hub" else "",
             "DIGM_TURN_URLS": f"turn:127.0.0.1:{self._ports['turn']}?transport=udp",

@@ -2,32 +2,36 @@
 
 import asyncio
 import base64
+import json
 import re
 import secrets
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from playwright.async_api import Browser
 
 from digm.grants import preview_chunks
 from digm.keys import chunk_key
 from digm.manifest import parse_manifest
+from digm.receipts import BUCKET_S
 from hub.fetching.unlocking import open_chunk
 from hub.publishing.vault import FILE_NAME, Vault
+from hub.receipts.store import ReceiptStore
+from hub.storage.secret_files import load_secret
 from tests.browser.disk_search import Secrets, files_of, spellings
 from tests.browser.disks import STRANGERS, Disks, Piece, play_often
 from tests.browser.music import plucked, write_wav
-from tests.browser.player_page import PlayerPage
+from tests.browser.player_page import PATIENCE_S, PlayerPage
 
 PLAYS = 1_000
 SECONDS, PREVIEW_S = 10, 5
-CHUNK_BYTES = 65_536
 CHUNK = re.compile(r":\d+/[0-9a-f]{64}$")
-HIDE_ADDRESS = "localStorage.setItem('digm.sharing', JSON.stringify({hide_address: true}));"
 
 
 def published(disks: Disks, wav: Path, *options: str) -> Piece:
@@ -117,36 +121,64 @@ def test_a_secret_that_lies_on_a_disk_is_found_however_it_was_written(
     assert {f"track key {number}, hex" for number in range(2)} <= by_file[FILE_NAME]
 
 
-async def listen(browser: Browser, hub: str, piece: Piece, is_relayed: bool) -> None:
+async def listen(browser: Browser, hub: str, piece: Piece, is_relayed: bool = False, **sharing: bool) -> None:
     """In Chromium, until it sounds.
 
     Args:
         is_relayed: every chunk comes from a peer, through the relay.
+        sharing: what the listener decided.
     """
     context = await browser.new_context()
+    script = f"localStorage.setItem('digm.sharing', '{json.dumps(sharing | {'hide_address': is_relayed})}');"
+    await context.add_init_script(f"try {{ {script} }} catch {{}}")
     if is_relayed:
-        await context.add_init_script(HIDE_ADDRESS)
         await context.route(CHUNK, lambda route: route.abort())
     page = await PlayerPage.open(context)
     await page.visit(hub, piece.root)
     await page.play()
     await page.until_sound()
     if is_relayed:
-        await page.until("a chunk from a peer", lambda state: state["stats"]["bytes"]["peer"] >= CHUNK_BYTES)
+        whole = sum(piece.manifest.renditions[0].chunk_bytes(chunk) for chunk in range(piece.playable[0]))
+        await page.until("all of it, from peers", lambda state: state["stats"]["bytes"]["peer"] >= whole)
+    if sharing.get("receipts"):
+        async with page.page.expect_response(f"{hub}/api/receipts", timeout=PATIENCE_S * 1000) as answered:
+            assert (await answered.value).status == 204
     await context.close()
 
 
-async def test_after_a_thousand_plays_no_disk_but_the_artists_holds_a_key_or_a_sound(
-    disks: Disks, pieces: list[Piece], secret: Secrets, browser: Browser, tmp_path: Path
+@pytest.fixture(scope="module")
+def running(disks: Disks, pieces: list[Piece]) -> Disks:
+    disks.start()
+    return disks
+
+
+async def test_a_listener_who_agrees_signs_for_the_peer_that_gave(
+    running: Disks, pieces: list[Piece], browser: Browser
 ) -> None:
-    await asyncio.to_thread(disks.start)
+    piece = pieces[0]
+    await listen(browser, running.stack.url, piece, is_relayed=True, receipts=True)
+    assert running.relayed_bytes() > piece.manifest.renditions[0].chunk_bytes(0)
+    with closing(ReceiptStore(running.disk("hub"))) as store:
+        batches = store.batch(time.time() + 3 * BUCKET_S)
+        # Two, where the page was just between two stretches of time.
+        receipts = [one.receipt for batch in batches for one in store.proven(batch)]
+    key = Ed25519PrivateKey.from_private_bytes(load_secret(running.disk("seed"), "seed"))
+    seed = key.public_key().public_bytes_raw()
+    assert {(one.giver, one.track_root) for one in receipts} == {(seed, piece.manifest.track_root)}
+    shape = piece.manifest.renditions[0]
+    assert sum(one.bytes_taken for one in receipts) <= sum(map(shape.chunk_bytes, range(shape.chunk_count)))
+    assert sum(one.bytes_taken for one in receipts) >= shape.chunk_bytes(0)
+
+
+async def test_after_a_thousand_plays_no_disk_but_the_artists_holds_a_key_or_a_sound(
+    running: Disks, pieces: list[Piece], secret: Secrets, browser: Browser
+) -> None:
+    disks = running
     node = await asyncio.to_thread(disks.keep, *(piece.root for piece in pieces))
     own = f"http://localhost:{disks.stack.ports['gateway']}"
     for piece in pieces:
-        await listen(browser, disks.stack.url, piece, is_relayed=False)
-    await listen(browser, disks.stack.url, pieces[0], is_relayed=True)
-    assert disks.relayed_bytes() > CHUNK_BYTES
-    heard = await play_often(disks, [own, node], pieces, PLAYS - len(pieces) - 1)
+        await listen(browser, disks.stack.url, piece)
+    heard = await play_often(disks, [own, node], pieces, PLAYS - len(pieces))
     assert heard > PLAYS * 65_520
     images = [disks.disk(name) for name in STRANGERS]
     for name, image in zip(STRANGERS, images, strict=True):

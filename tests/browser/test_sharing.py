@@ -177,7 +177,7 @@ async def test_the_switch_ends_giving_and_not_taking_and_is_remembered(
         assert await selfish.run("return player.sharing.share") is False
         await selfish.run("player.sharing = {share: true, cap_bytes_per_s: 'x', hide_address: 1}")
         assert await selfish.run("return player.sharing") == {
-            "share": True, "cap_bytes_per_s": 0, "hide_address": False, "report": False,
+            "share": True, "cap_bytes_per_s": 0, "hide_address": False, "report": False, "receipts": False,
         }  # fmt: skip
 
 
