@@ -9,7 +9,7 @@ import asyncio
 import importlib
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -27,6 +27,7 @@ from hub.services import SERVICES, off_loop
 if TYPE_CHECKING:
     from hub.chain.deployment import Deployment
     from hub.chain.desk import ChainDesk
+    from hub.chain.model import Event
 
 MAX_BODY_BYTES = 10_000
 DEVNET_CHAIN_ID = 31_337  # as hub.chain.opening has it, which is not imported here
@@ -43,7 +44,7 @@ class SalesDesk:
 
     def __init__(self, app: web.Application) -> None:
         services = app[SERVICES]
-        self.keys = Keys(services.settings, app[CHAIN], services.known)
+        self.keys = Keys(services.settings, app[CHAIN], services.known, self._fresh)
         self.rates = {name: RateLimit(count) for name, count in _PER_MINUTE.items()}
         self._settings = services.settings
         self._desk: ChainDesk | None = None
@@ -56,6 +57,9 @@ class SalesDesk:
                 module = await asyncio.to_thread(importlib.import_module, "hub.chain.desk")
                 self._desk = module.ChainDesk(self._settings)
             return self._desk
+
+    async def _fresh(self, deployed: "Deployment", counted: int) -> "tuple[int, Sequence[Event]]":
+        return await (await self.desk()).fresh(deployed, counted)
 
     async def close(self) -> None:
         """At the hub's end."""
@@ -103,7 +107,12 @@ async def offer(request: web.Request) -> web.Response:
         raise Unavailable("track_not_found", "There is no such track here.")
     state = shop.state
     is_devnet = state.deployed is not None and state.deployed.chain_id == DEVNET_CHAIN_ID
-    extra: dict[str, Any] = {"faucet": is_devnet, "payment_link": None, "premium": [], "block": state.counted}
+    extra: dict[str, Any] = {
+        "faucet": is_devnet,
+        "payment_link": None,
+        "premium": [],
+        "block": max(0, state.counted),
+    }
     extra["time"] = state.time or None
     try:
         entry = await services.track(root)

@@ -5,7 +5,8 @@ nothing for them, and sends on only what is for DIGM's own contracts. Importing 
 """
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eth_account import Account
@@ -18,12 +19,14 @@ from hub.chain import words
 from hub.chain.client import with_reason
 from hub.chain.contract import Contract
 from hub.chain.deployment import KINDS, SELLING, Deployment, contract
+from hub.chain.model import Event
 from hub.chain.opening import DEVNET_CHAIN_ID, checked_address, urls_of
 from hub.chain.rpc import Question, Rpc
 from hub.chain.rules import TOKENS, UNIT
 from hub.config import Settings
 
 MOST_RAW_BYTES = 4_096
+FRESH_FOR_S, MOST_FRESH = 1.0, 10_000
 GIFT_WEI, GIFT_PARA = 10 * UNIT, 1_000 * UNIT
 ENOUGH_WEI, ENOUGH_PARA = 5 * UNIT, 500 * UNIT
 DYNAMIC_FEE = 2  # EIP-1559
@@ -37,6 +40,8 @@ class ChainDesk:
     def __init__(self, settings: Settings) -> None:
         self._settings, self._giving = settings, asyncio.Lock()
         self._rpc: Rpc | None = None
+        self._looking = asyncio.Lock()
+        self._fresh: tuple[float, int, int, Sequence[Event]] = (0.0, -1, 0, ())
         self._urls: tuple[str, ...] = ()
 
     async def _open(self) -> Rpc:
@@ -104,6 +109,35 @@ class ChainDesk:
         is_good = words.number(found.get("status"), "a status") == 1
         block = words.number(found.get("blockNumber"), "a block")
         return {"transaction": hash_hex, "state": "done" if is_good else "reverted", "block": block}
+
+    async def fresh(self, deployed: Deployment, counted: int) -> tuple[int, Sequence[Event]]:
+        """What `Sales` wrote behind the blocks that count, as far as it is known: asked once for all who wait.
+
+        Args:
+            counted: the newest block whose events count.
+        Returns:
+            up to which block, and what.
+        Raises:
+            as `Rpc.ask`; PeerFault `rpc_lies`.
+        """
+        async with self._looking:
+            when, since, head, found = self._fresh
+            if since == counted and time.monotonic() - when < FRESH_FOR_S:
+                return head, found
+            rpc, sales = await self._open(), contract("sales")
+            wanted = {
+                "fromBlock": hex(max(deployed.first_block, counted + 1)),
+                "toBlock": "latest",
+                "address": deployed.address("sales"),
+            }
+            newest, said = await rpc.ask_together([("eth_blockNumber", []), ("eth_getLogs", [wanted])])
+            head = words.number(newest, "the newest block")
+            if not isinstance(said, list) or len(said) > MOST_FRESH:
+                raise words.lie("logs are no list, or too many")
+            events = [sales.event(words.log_of(one)) for one in said]
+            known = [one for one in events if one is not None and counted < one.log.block <= head]
+            self._fresh = (time.monotonic(), counted, head, known)
+            return head, known
 
     # -- telling
 

@@ -179,6 +179,35 @@ async def test_albums_passes_and_gifts_are_told_as_well_and_what_is_free_costs_n
         assert gone["price"] is None
 
 
+async def test_a_key_is_told_before_it_is_deep_enough_for_others_to_count(
+    chain: DevnetProcess, tmp_path: Path
+) -> None:
+    async with shop(chain, tmp_path, Song=8) as (_, artist, _page, _, items):
+        await sell(artist, "set_offer", items["Song"], COIN, UNIT, False)
+        async with (
+            hub_over(tmp_path / "deep", chain_rpc=(chain.url,), chain_confirmations=50) as deep,
+            aiohttp.ClientSession() as session,
+        ):
+            page = Page(deep, session)
+            await page.until(f"/api/chain/account/{page.address}", lambda said: said["chain_id"])
+            before = await page.until(f"/api/keys/{page.address}", lambda said: said["is_current"])
+            await page.post("/api/chain/faucet", {"address": page.address})
+            poll = f"/api/keys/{page.address}?after={before['block']}&wait=25"
+            waiting = asyncio.create_task(page.until(poll, lambda said: said["keys"]))
+            where = artist.deployed.addresses["sales"]
+            await page.tell(where, "sales", "buy", items["Song"], COIN, UNIT, LISTENING, value=UNIT)
+            said = await waiting
+            assert (
+                said["keys"][0]["state"] == "waiting"
+                and deep.app[CHAIN].state.counted < said["keys"][0]["block"]
+            )
+            poll = f"/api/keys/{page.address}?after={said['block']}&wait=25"
+            await sell(artist, "deliver", items["Song"], page.address, WRAPPED)
+            key = (await page.until(poll, lambda said: said["keys"][0]["wrapped"]))["keys"][0]
+            assert key["wrapped"] == WRAPPED.hex()
+            assert deep.app[CHAIN].sales.purchases_of(page.address) == []  # nothing else goes by it
+
+
 async def test_a_purchase_that_the_chain_takes_back_is_none_here_either(
     chain: DevnetProcess, tmp_path: Path
 ) -> None:
@@ -195,7 +224,7 @@ async def test_a_purchase_that_the_chain_takes_back_is_none_here_either(
         for _ in range(2):
             chain.ask("evm_mine")
         await page.until(keys, lambda said: said["keys"] == [])
-        assert hub.app[CHAIN].sales.all_waiting() == []
+        assert hub.app[CHAIN].sales.purchases_of(page.address) == []
 
 
 async def test_what_is_not_for_our_contracts_or_would_fail_is_not_sent_on(
