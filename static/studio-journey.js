@@ -39,13 +39,14 @@ export class Journey {
     at('journey-close').hidden = journey.state === 'running';
     if (this.#state === 'running' && journey.state !== 'running') this.#onDone();
     if (this.#state !== journey.state) this.#links(journey);
+    if (!this.#state && journey.state === 'running') at('journey').scrollIntoView({ block: 'nearest' });
     this.#state = journey.state;
   }
 
   #step(step) {
     let line = this.#steps.get(step.name);
     if (!line) {
-      line = el('li', {}, el('span', { class: 'dot' }), el('span', { class: 'step-name', text: NAMES[step.name] }), el('progress', { max: '1' }), el('span', { class: 'step-words soft' }));
+      line = el('li', {}, el('span', { class: 'dot' }), el('span', { class: 'step-name', text: NAMES[step.name] }), el('span', { class: 'step-rest' }, el('progress', { max: '1' }), el('span', { class: 'step-words soft' })));
       this.#steps.set(step.name, line);
       at('steps').append(line);
     }

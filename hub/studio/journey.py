@@ -161,7 +161,8 @@ class Journey:
 
     def _hear(self, event: Report) -> None:
         if isinstance(event, Note):
-            self.notes.append(f"{clean_text(event.file.name, 120)}: {event.sentence}")
+            sentence = event.sentence.replace("--preview-seconds", "the free beginning")
+            self.notes.append(f"{clean_text(event.file.name, 120)}: {sentence}")
             self._news.tell()
         elif isinstance(event, ProgressEvent) and event.stage in _STAGES:
             name = _STAGES[event.stage]

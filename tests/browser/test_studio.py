@@ -135,6 +135,9 @@ async def test_a_dropped_file_is_heard_priced_published_sold_and_heard_at_the_hu
 
 async def prepare(studio: Page, song: Path) -> None:
     """Drop, name, hear, price."""
+    hostile = "<img src=x onerror=alert(1)>.txt"
+    await studio.evaluate(DROP, [hostile, ""])
+    await expect(studio.locator("#trouble")).to_contain_text(hostile, timeout=PATIENCE_MS)
     await studio.evaluate(DROP, [song.name, base64.b64encode(song.read_bytes()).decode()])
     await expect(studio.locator(".desk-track[data-state=ready]")).to_have_count(1, timeout=PATIENCE_MS)
     title = studio.locator(".desk-track .tag-title")
@@ -147,8 +150,8 @@ async def prepare(studio: Page, song: Path) -> None:
         assert time.monotonic() < deadline, "nothing is heard in the studio"
         await asyncio.sleep(0.05)
     await studio.get_by_text("For a price").click()
-    await studio.locator("[name=price]").fill("2.50")
-    await studio.locator("[name=preview]").fill("4")
+    await studio.locator("#terms [name=price]").fill("2.50")
+    await studio.locator("#terms [name=preview]").fill("4")
 
 
 async def test_other_pages_of_the_browser_get_nothing(own_stack: Stack, context: BrowserContext) -> None:
