@@ -157,3 +157,34 @@ def test_its_first_line_says_how_it_is_sealed(here: Settings) -> None:
     assert fields["format"] == "digm backup" and fields["kdf"]["name"] == "scrypt"
     backup = read_backup(make_backup(here, PASSPHRASE), PASSPHRASE)
     assert backup.manifest_count == 1 and replace(backup, files={}).artist == backup.artist
+
+
+class _KilledError(BaseException):
+    """Nothing after it is done."""
+
+
+def test_whoever_is_killed_while_it_is_put_in_place_does_it_again(
+    here: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hub.vault import restore as restoring
+
+    document, put = make_backup(here, PASSPHRASE), restoring._put
+    names = list(read_backup(document, PASSPHRASE).files)
+    for moment in range(len(names)):
+        there = settings_in(tmp_path / f"there {moment}")
+        done: list[Path] = []
+
+        def killed(path: Path, content: bytes, stamp: str) -> str | None:
+            if len(done) == moment:  # noqa: B023 - called in this round only
+                raise _KilledError
+            done.append(path)  # noqa: B023
+            return put(path, content, stamp)
+
+        monkeypatch.setattr(restoring, "_put", killed)
+        with pytest.raises(_KilledError):
+            restore(there, document, PASSPHRASE)
+        assert not (there.data / FILE_NAME).exists(), "the vault is the last"
+        monkeypatch.setattr(restoring, "_put", put)
+        assert restore(there, document, PASSPHRASE).keys == 1
+        for name in names:
+            assert (there.data / name).read_bytes() == (here.data / name).read_bytes()
