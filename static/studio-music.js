@@ -10,6 +10,15 @@ const SALES = { waiting: 'waits for its key', delivered: 'delivered', given: 'gi
 /** @param {number} seconds since 1970 */
 const when = (seconds) => new Date(seconds * 1000).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 
+/** @param {any} node @returns {string} how it does */
+function about(node) {
+  return [
+    node.is_jailed ? 'in jail' : STATES[node.state] ?? node.state,
+    node.holds && `has ${node.holds} of your tracks`,
+    node.latency_ms !== null && `${node.latency_ms} ms`,
+  ].filter(Boolean).join(' · ');
+}
+
 export class Music {
   #shown = '';
   #knowChain;
@@ -75,10 +84,10 @@ export class Music {
 
   #nodes({ nodes, is_hub_up: isUp }) {
     if (!isUp) return [el('p', { class: 'soft', text: 'Your hub does not run, so nobody hears of your music: start it with digm up.' })];
-    const others = nodes.filter((node) => node.operator !== 'this hub');
+    const others = nodes.filter((node) => !node.is_self);
     if (!others.length) return [el('p', { class: 'soft', text: 'No other node is there: your music lies on this machine alone.' })];
     return [el('ul', { class: 'node-chips' }, ...others.map((node) => el('li', { 'data-state': node.state },
       el('span', { class: 'dot' }), el('b', { dir: 'auto', text: node.operator }),
-      el('span', { class: 'soft', text: `${STATES[node.state] ?? node.state}${node.latency_ms === null ? '' : ` · ${Math.round(node.latency_ms)} ms`}` }))))];
+      el('span', { class: 'soft', text: about(node) }))))];
   }
 }

@@ -1,6 +1,7 @@
 """What is published here, and how it fares: copies, listeners, nodes; asked of this machine's hub."""
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
 
 import structlog
@@ -40,7 +41,8 @@ async def music_of(settings: Settings, vault: Vault, state: ChainState) -> dict[
         for entry in entries
     ]
     found["sales"], found["income"] = till.latest(), till.income()
-    found["nodes"] = [_node(one) for one in (network or {}).get("nodes", ())][:_MOST_NODES]
+    own = {entry.track_root for entry in entries}
+    found["nodes"] = [_node(one, own) for one in (network or {}).get("nodes", ())][:_MOST_NODES]
     found["chain"] = _chain(settings, state)
     return found
 
@@ -87,8 +89,15 @@ def _plays(counted: TrackPlays | None) -> dict[str, Any]:
     return {"plays": counted.total, "recent_plays": [counted.days[day] for day in sorted(counted.days)[-30:]]}
 
 
-def _node(node: Any) -> dict[str, Any]:
-    return {name: node.get(name) for name in ("operator", "network", "peer_id", "state", "latency_ms")}
+def _node(node: Any, own: Collection[str]) -> dict[str, Any]:
+    said = {name: node.get(name) for name in ("operator", "network", "peer_id", "state", "is_self")}
+    latency_ms, chain = node.get("latency_ms"), node.get("chain")
+    return said | {
+        # As a page shows it, so that not every look is news.
+        "latency_ms": None if latency_ms is None else round(latency_ms),
+        "holds": sum(one["track_root"] in own and one["share"] >= 1 for one in node.get("tracks", ())),
+        "is_jailed": bool(chain) and chain.get("jailed_until") is not None,
+    }
 
 
 def _chain(settings: Settings, state: ChainState) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from hub.storage.catalogue import Catalogue
 from hub.studio.desk import FOLDER, safe_name
 from hub.studio.news import News
 from hub.studio.terms import TermsBody, read_terms
+from tests.hub.house import publish_track
 from tests.hub.publishing.conftest import write_wav
 from tests.hub.studio.conftest import Studio
 
@@ -181,3 +182,29 @@ async def test_what_browsers_do_not_play_is_heard_as_listeners_will_get_it(
         assert file.streams.audio[0].codec_context.name.endswith("opus")
         seconds = sum(frame.samples for frame in file.decode(audio=0)) / 48_000
     assert abs(seconds - 2.0) < 0.1
+
+
+async def test_nodes_are_shown_with_how_they_do_and_what_they_hold_of_ours(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = publish_track(studio.room.settings.data, title="Ours").root
+    node = {
+        "peer_id": "12D3", "operator": "Allegro", "network": "AS1", "state": "healthy", "is_self": False,
+        "latency_ms": 1.4, "chain": {"jailed_until": None},
+        "tracks": [{"track_root": root, "share": 1.0}, {"track_root": "ab" * 32, "share": 1.0}],
+    }  # fmt: skip
+    said = {
+        "/api/nodes": {"nodes": [node], "tracks": [{"track_root": root, "held": 1, "desired": 3}]},
+        "/api/operator/swarms": {"swarms": [{"track": root, "listeners": 2}]},
+    }
+
+    async def get(_api: object, path: str) -> object:
+        return said[path]
+
+    monkeypatch.setattr("hub.cli.hub_api.HubApi.get", get)
+    await studio.enter()
+    status, music = await studio.ask("GET", "/api/music")
+    assert status == 200 and music["is_hub_up"]
+    (track,), (shown,) = music["tracks"], music["nodes"]
+    assert (track["held"], track["desired"], track["listeners"], track["plays"]) == (1, 3, 2, 0)
+    assert (shown["holds"], shown["latency_ms"], shown["is_jailed"]) == (1, 1, False)
