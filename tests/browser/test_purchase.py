@@ -1,12 +1,16 @@
 """Buying in the page, in Chromium, on a devnet with a real vault: with a wallet, and with a key of the page."""
 
+import asyncio
 import json
+import threading
+import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Frame, Page, expect
 
 from tests.browser.music import Samples
 from tests.browser.shop import Shop, Sold
@@ -68,6 +72,14 @@ async def pay(page: Page) -> None:
     # A window that came up a moment ago takes no money: the button counts once the page was seen for a while.
     await page.wait_for_timeout(800)
     await page.get_by_role("button", name="Pay 2.5 PARA").click()
+
+
+async def until_time(view: Frame, seconds: float) -> None:
+    """Until the player there has come so far."""
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while await view.evaluate("document.querySelector('digm-player').currentTime") < seconds:
+        assert time.monotonic() < deadline, "it does not play on"
+        await asyncio.sleep(0.1)
 
 
 async def until_owned(page: Page) -> dict[str, Any]:
@@ -137,6 +149,107 @@ async def bring(page: Page, copy: str, passphrase: str) -> None:
     await page.get_by_label("The copy", exact=True).fill(copy)
     await page.get_by_label("Its passphrase").fill(passphrase)
     await page.get_by_role("button", name="Bring it here").click()
+
+
+async def test_a_widget_opens_the_window_and_plays_on_when_the_key_was_bought_there(
+    browser: Browser, shop: Shop, track: Sold, hostile: str
+) -> None:
+    page = await listener(browser, shop)
+    await page.goto(hostile)
+    widget = page.frames[1]
+    async with page.expect_popup() as opening:
+        await widget.get_by_role("button", name="Buy this track").click()
+    popup = await opening.value
+    await choose(popup, "This browser")
+    await popup.get_by_role("button", name="Get play money").click()
+    await pay(popup)
+    await expect(popup.get_by_text("It plays on where you were.")).to_be_visible(timeout=PATIENCE_MS)
+    await widget.evaluate("document.querySelector('digm-player').currentTime = 4")
+    await widget.locator("digm-player #play").click()
+    await until_time(widget, 6)
+    told = {"type": "digm-unlocked", "track": track.root}
+    assert await page.evaluate("heard") == [{"origin": shop.stack.url, "data": told}]
+
+
+HOSTILE = """<!doctype html><body>
+<iframe id="widget" width="700" height="236" allow="autoplay" src="HUB/embed/TRACK"
+  sandbox="allow-scripts allow-same-origin allow-popups allow-popups-to-escape-sandbox"></iframe>
+<iframe id="track" src="HUB/tracks/TRACK"></iframe>
+<iframe id="window" src="HUB/buy/TRACK"></iframe>
+<button style="position: absolute; left: 0; top: 300px">A free prize</button>
+<script>
+const heard = [];
+addEventListener('message', ({origin, data}) => heard.push({origin, data}));
+let bought = null;
+const key = 'ab'.repeat(32), track = 'TRACK', sealed = 'cd'.repeat(80);
+function forge() {
+  for (const type of ['digm-buy-ready', 'digm-buy-session', 'digm-buy-key', 'digm-unlocked']) {
+    for (const target of [widget.contentWindow, bought]) target?.postMessage({type, track, key, sealed}, '*');
+  }
+}
+document.querySelector('button').onclick = () => {
+  bought = open('HUB/buy/TRACK', '_blank', 'popup,width=500,height=700');
+  setInterval(forge, 50);
+};
+</script>"""
+
+
+@pytest.fixture
+def hostile(shop: Shop, track: Sold) -> Iterator[str]:
+    """A page of another origin that wants the key; its URL."""
+    body = HOSTILE.replace("HUB", shop.stack.url).replace("TRACK", track.root).encode()
+
+    class Hostile(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hostile)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+async def test_a_hostile_page_around_the_widget_gets_no_key_and_no_purchase_and_the_preview_plays(
+    browser: Browser, shop: Shop, track: Sold, hostile: str
+) -> None:
+    """The listener owns the track already, and has money left."""
+    own = await listener(browser, shop)
+    await visit(own, shop, track)
+    await choose(own, "This browser")
+    await own.get_by_role("button", name="Get play money").click()
+    await pay(own)
+    buyer = (await until_owned(own))["address"]
+    sent = shop.market.sent_by(buyer)
+
+    page = await own.context.new_page()
+    await page.goto(hostile)
+    widget = page.frames[1]
+    await widget.locator("digm-player #play").click()
+    async with page.expect_popup() as opening:
+        await page.get_by_role("button", name="A free prize").click()
+    popup = await opening.value
+    await expect(popup.get_by_text("This track is yours.")).to_be_visible()
+    for name in ("track", "window"):
+        framed = await page.locator(f"#{name}").element_handle()
+        content = await framed.content_frame() if framed else None
+        assert content and not await content.locator("digm-purchase, digm-player").count(), (
+            "nobody frames these"
+        )
+    await until_time(widget, 2)
+    # The widget's own player is not unlocked, and the window offers the key to nobody.
+    assert await popup.locator("#handing").text_content() == ""
+    assert await widget.evaluate("document.querySelector('digm-player').owned") is False
+    assert await page.evaluate("heard") == []
+    assert shop.market.sent_by(buyer) == sent
 
 
 class Account:
