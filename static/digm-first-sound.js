@@ -3,7 +3,7 @@
 // frame, and stays just far enough ahead of what is heard: the rest is for Python to get from other listeners.
 // Whatever goes wrong here is not reported: the head start ends, and Python does it all again and says what is wrong.
 
-import { cachedChunk, mayHold } from './digm-cache.js';
+import { cachedChunk, keptTracks, mayHold } from './digm-cache.js';
 import { chunkKey, concat, fromHex, hpkeOpen, isSigned, openRun, sha256, toHex, treeRoot } from './digm-crypto.js';
 import { FRAME_BYTES, fetchFrames } from './digm-frames.js';
 import { chooseRendition, measuredSpeed } from './digm-link-speed.js';
@@ -153,18 +153,24 @@ export class FirstSound {
     const began = performance.now();
     const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(await this.#headStart.manifest);
     const manifest = JSON.parse(text);
-    this.#number = chooseRendition(manifest.renditions, measuredSpeed());
+    // What is kept for good needs no link, however slow it is.
+    this.#number = keptTracks()[this.#track] ?? chooseRendition(manifest.renditions, measuredSpeed());
     const rendition = manifest.renditions[this.#number];
     this.#rendition = rendition;
     this.#until = manifest.preview_s ?? Infinity; // Python knows when it is more
     if (this.#abort.signal.aborted) return;
     this.#begin(0, 0);
     if (!await this.#isKept()) this.#ask(FIRST_ASKED_S); // on its way together with the grant; nothing is opened before all is checked
+    const opening = openBuffer(this.#source, rendition, this.#until);
     const [grant, buffer] = await Promise.all([
       this.#openGrant(manifest),
-      openBuffer(this.#source, rendition, this.#until),
+      opening,
       checkManifest(text, manifest, this.#track),
-    ]);
+    ]).catch(async (error) => {
+      // Without the hub a track of one's own is Python's, with a buffer that Python makes: there is room for one.
+      this.#source.removeSourceBuffer(await opening);
+      throw error;
+    });
     this.#grant = grant;
     this.#begun = { rendition: this.#number, buffer, chunks: [this.#piece] };
     await this.#keepAhead(buffer, () => {

@@ -42,6 +42,7 @@ export async function keepPage() {
 
 /** @returns {Promise<Set<string>>} paths of what this page has loaded and will load. */
 async function pageFiles() {
+  await import('./music-saving.js'); // with all that it loads
   const assets = await (await fetch('/static/dist/assets.json')).json();
   const built = assets.files.filter((name) => !/\.(?:br|gz)$/.test(name)).map((name) => `/static/dist/${name}`);
   const loaded = performance.getEntriesByType('resource')
@@ -98,7 +99,7 @@ export async function keepDetails(details) {
 
 /** What hub and gateway say of the track, for the worker. @returns {Promise<any>} the manifest. */
 async function keepFacts(track, details, cover, gateways, signal) {
-  const manifest = await fromGateways(gateways, `${track}/manifest.json`, signal);
+  const manifest = await fetchManifest(track, gateways, signal);
   const cache = await caches.open(KEPT);
   const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(manifest);
   await cache.put(`/${track}/manifest.json`, json(text));
@@ -109,6 +110,9 @@ async function keepFacts(track, details, cover, gateways, signal) {
   }
   return JSON.parse(text);
 }
+
+/** @returns {Promise<Uint8Array>} the manifest's bytes, unchecked. */
+export const fetchManifest = (track, gateways, signal) => fromGateways(gateways, `${track}/manifest.json`, signal);
 
 /** One chunk from the gateways, its hash compared. */
 export async function fetchChunk(hash, gateways, signal) {

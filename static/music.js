@@ -7,6 +7,7 @@ import { keptTracks, pinnedBytes } from './digm-cache.js';
 import { KeepingError, canKeep, isKept, keepDetails, keepPage, keepTrack, letGo } from './music-keeping.js';
 import { fetchOwned } from './music-syncing.js';
 
+performance.setResourceTimingBufferSize(5_000); // music-keeping.js reads there what the page is made of
 const HUES = 12; // of covers that are none, as the hub's pages have them
 const MIB = 2 ** 20;
 const place = (id) => /** @type {HTMLElement} */ (document.getElementById(id));

@@ -78,11 +78,11 @@ class Keys:
         self._rate.take(client_address(request, self._settings), time.monotonic())
 
     async def answer(self, request: web.Request) -> web.Response:
-        """`{"keys": [...], "block": n, "time": s, "is_current": bool}`."""
+        """`{"keys": [...], "block", "time", "is_current", "chain_id", "sales"}`."""
         self.count(request)
         who, follower = await checked(request.match_info["address"]), self._follower
         after, wait_s = _number(request, "after", 2**53), min(float(_number(request, "wait", 600)), MOST_WAIT_S)
-        if follower.state.deployed is None:
+        if (deployed := follower.state.deployed) is None:
             raise no_chain()
         shop, block = await self._shop_now()
         before = shop.state.sales.purchases_of(who)
@@ -94,7 +94,8 @@ class Keys:
                         shop, block = await self._shop_now()
         state, titles = shop.state, await self._known(shop.roots_bought(who))
         said = {"block": block, "time": state.time, "is_current": state.is_current}
-        return json_of({"keys": shop.keys(who, titles.get), **said})
+        where = {"chain_id": deployed.chain_id, "sales": deployed.addresses.get("sales")}
+        return json_of({"keys": shop.keys(who, titles.get), **said, **where})
 
     async def _shop_now(self) -> tuple[Shop, int]:
         """What is sold, with what does not count yet, and up to which block that is."""

@@ -3,6 +3,7 @@
 // Out of node_modules/pyodide, digm/ and web/ it makes, in static/dist/:
 //   pyodide-<hash>/   Pyodide's loader and interpreter, as they come from npm
 //   digm-<hash>.zip   the standard library modules in use, digm and web, compiled (the fallback)
+//   digm-saving-<hash>.zip  the modules that make files of tracks, for who saves one
 //   digm-<hash>.bin   the interpreter's memory after all of that was imported (the fast path)
 //   digm-player-<hash>.js  the player's modules in one file
 //   noble/            two libraries for accounts on the chain, as they come from npm
@@ -44,16 +45,20 @@ const NOT_FOR_PAGES = new Set([
   'digm/chain_story.py',
   'digm/chain_story_sales.py',
   'digm/chain_tracks.py',
-  'digm/containers.py',
   'digm/delivering.py',
   'digm/keeping.py',
+  'digm/sign_in.py',
+]);
+// What only makes files of tracks: a page fetches it when somebody saves one (static/music-saving.js).
+const FOR_SAVING = new Set([
+  'digm/containers.py',
   'digm/mpeg_frames.py',
   'digm/ogg.py',
   'digm/plain_text.py',
-  'digm/sign_in.py',
   'digm/tags.py',
   'digm/unpacking.py',
   'digm/whole_mp4.py',
+  'web/saving.py',
 ]);
 
 /**
@@ -133,21 +138,23 @@ async function build() {
   const inputs = await inputsHash(sources);
   const last = await lastBuild();
   if (isBuilt(inputs, last)) {
-    const { snapshotBytes, pyodide, bundle: zipName, snapshot: memoryName } = last;
-    const urls = { snapshotBytes, pyodide, bundle: zipName, snapshot: memoryName };
+    const { snapshotBytes, pyodide, bundle: zipName, saving, snapshot: memoryName } = last;
+    const urls = { snapshotBytes, pyodide, bundle: zipName, saving, snapshot: memoryName };
     const isNew = await writePlayer(urls, last);
     console.log(isNew ? 'static/dist: the player is new' : 'static/dist is up to date');
     return;
   }
-  const { zip, modules } = await bundle(PYODIDE, sources);
+  const { zip, laterZip, modules } = await bundle(PYODIDE, sources, [...FOR_SAVING]);
   const memory = await snapshot(PYODIDE, zip, modules);
   const loader = await Promise.all(LOADER_FILES.map((name) => readFile(join(PYODIDE, name))));
   const loaderFolder = `pyodide-${hashOf(...loader)}`;
   const bundleName = `digm-${hashOf(zip)}.zip`;
+  const savingName = `digm-saving-${hashOf(laterZip)}.zip`;
   const snapshotName = `digm-${hashOf(memory)}.bin`;
   const outputs = new Map([
     ...LOADER_FILES.map((name, i) => [`${loaderFolder}/${name}`, loader[i]]),
     [bundleName, zip],
+    [savingName, laterZip],
     [snapshotName, memory],
   ]);
   for (const [name, data] of outputs) {
@@ -156,7 +163,8 @@ async function build() {
   await compressBeside([...outputs.keys()].map((name) => join(DIST, name)));
 
   const files = [...outputs.keys()].flatMap((name) => [name, `${name}.br`, `${name}.gz`]);
-  const urls = { snapshotBytes: memory.length, pyodide: `${loaderFolder}/`, bundle: bundleName, snapshot: snapshotName };
+  const names = { bundle: bundleName, saving: savingName, snapshot: snapshotName };
+  const urls = { snapshotBytes: memory.length, pyodide: `${loaderFolder}/`, ...names };
   const sizes = { bundle: zip.length, snapshot: memory.length };
   await place(join(DIST, 'assets.js'), `export default ${JSON.stringify(urls)};\n`);
   await writePlayer(urls, { inputs, sizes, files });

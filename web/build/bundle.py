@@ -9,6 +9,7 @@ import importlib
 import importlib._bootstrap_external as external
 import sys
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 # Imported lazily by the standard library when something goes wrong or a text is decoded: they must be there
@@ -49,22 +50,38 @@ def compiled(source: bytes, name: str) -> bytes:
     return bytes(external._code_to_hash_pyc(code, digest, False))
 
 
-def write_bundle(sources: str, target: str) -> list[str]:
-    """Write the zip; return the names of our modules in import order."""
+def write_bundles(sources: str, later: list[str], target: str, later_target: str) -> list[str]:
+    """Write both zips; return the names of our modules of the first one in import order.
+
+    Args:
+        later: paths below `sources` that go into the second zip, with what of the library only they use.
+    """
     root = Path(sources)
     sys.path.insert(0, sources)
-    ours = {module_name(path, root): path for path in sorted(root.rglob("*.py"))}
+    paths = {module_name(path, root): path for path in sorted(root.rglob("*.py"))}
+    afterwards = {name: path for name, path in paths.items() if str(path.relative_to(root)) in later}
+    ours = {name: path for name, path in paths.items() if name not in afterwards}
+    archive = next(entry for entry in sys.path if entry.endswith(".zip"))
     for name in (*ours, *LAZY_MODULES):
         importlib.import_module(name)
-    archive = next(entry for entry in sys.path if entry.endswith(".zip"))
+    write_zip(target, archive, stdlib_modules(archive), ours.values(), root)
+    library = stdlib_modules(archive)  # with what writing a zip takes
+    for name in afterwards:
+        importlib.import_module(name)
+    more = {name: entry for name, entry in stdlib_modules(archive).items() if name not in library}
+    write_zip(later_target, archive, more, afterwards.values(), root)
+    return [*LAZY_MODULES, *ours]
+
+
+def write_zip(target: str, archive: str, library: dict[str, str], ours: Iterable[Path], root: Path) -> None:
+    """Byte code of modules of the standard library and of ours, stored."""
     with zipfile.ZipFile(archive) as stdlib, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as bundle:
 
         def add(entry: str, source: bytes) -> None:
             info = zipfile.ZipInfo(f"{entry}c", (1980, 1, 1, 0, 0, 0))
             bundle.writestr(info, compiled(source, entry))
 
-        for _name, entry in sorted(stdlib_modules(archive).items()):
+        for _name, entry in sorted(library.items()):
             add(entry, stdlib.read(entry))
-        for path in ours.values():
+        for path in ours:
             add(str(path.relative_to(root)), path.read_bytes())
-    return [*LAZY_MODULES, *ours]

@@ -19,9 +19,11 @@ async function load(pyodideFolder, options) {
  * Compile the modules that the player uses, the standard library's included, into one stored zip.
  * @param {string} pyodideFolder
  * @param {{name: string, source: string}[]} sources
- * @returns {Promise<{zip: Uint8Array, modules: string[]}>} the zip, and the names of digm's and web's modules.
+ * @param {string[]} later names of sources that go into a zip of their own, with what only they use.
+ * @returns {Promise<{zip: Uint8Array, laterZip: Uint8Array, modules: string[]}>} and the names of digm's and web's modules
+ *   in the first one.
  */
-export async function bundle(pyodideFolder, sources) {
+export async function bundle(pyodideFolder, sources, later) {
   const pyodide = await load(pyodideFolder, {});
   pyodide.FS.mkdirTree('/sources');
   for (const { name, source } of sources) {
@@ -29,8 +31,9 @@ export async function bundle(pyodideFolder, sources) {
     pyodide.FS.writeFile(`/sources/${name}`, source);
   }
   pyodide.runPython(await readFile(PYTHON, 'utf8'));
-  const modules = pyodide.globals.get('write_bundle')('/sources', '/bundle.zip').toJs();
-  return { zip: pyodide.FS.readFile('/bundle.zip'), modules };
+  const write = pyodide.globals.get('write_bundles');
+  const modules = write('/sources', pyodide.toPy(later), '/bundle.zip', '/later.zip').toJs();
+  return { zip: pyodide.FS.readFile('/bundle.zip'), laterZip: pyodide.FS.readFile('/later.zip'), modules };
 }
 
 /**
