@@ -158,7 +158,10 @@ def _put(path: Path, content: bytes, stamp: str) -> str | None:
     """
     before = None
     is_manifest = path.parent.name == MANIFESTS
-    make_folder(path.parent)
+    if not path.parent.exists():
+        make_folder(path.parent)
+        if not is_manifest:
+            path.parent.chmod(0o700)
     if path.exists():
         if path.read_bytes() == content or is_manifest:  # what is here may be a newer edition
             return None

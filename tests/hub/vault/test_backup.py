@@ -59,6 +59,7 @@ def test_on_an_empty_machine_the_artist_is_the_same_and_grants_again(here: Setti
         grant = GrantIssuer(vault, ChunkStore(there.data), 600).issue(secret.track_root, PLAYER, 1.0)
         assert to_hex(vault.artist_key) == done.artist and grant.not_after == 601
     assert [path.name for path in (there.data / "restoring").iterdir()] == []
+    assert (there.data / "secrets").stat().st_mode & 0o077 == 0
 
 
 def test_nothing_of_it_can_be_read_without_the_passphrase(here: Settings) -> None:
