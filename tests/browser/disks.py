@@ -1,5 +1,6 @@
 """Everybody on a disk of its own: artist, hub, gateway, seeding peer, relay and node, each a process that
-writes into one folder and nowhere else. And a listener who plays as a page does, without a browser."""
+writes into one folder and nowhere else; a devnet, and listeners who play, and buy, as a page does, without a
+browser."""
 
 import asyncio
 import contextlib
@@ -15,12 +16,15 @@ from pathlib import Path
 import aiohttp
 
 from digm.manifest import Manifest
+from digm.purchases import WrappedKey, purchase_aad
 from digm.unpacking import access_units
 from hub.backbone.identity import NodeIdentity
 from hub.fetching.hub_answers import ask_grant, ask_track
-from hub.fetching.unlocking import Session, check_manifest, open_chunk
+from hub.fetching.unlocking import Session, check_manifest, open_chunk, whole_grant
+from hub.vault.wrapping import unwrap
 from tests.browser.elder_node import ElderNode
 from tests.browser.stack import READY_TIMEOUT_S, Stack
+from tests.hub.vault.market import PASSPHRASE, PRICE, Buyer, Market, until
 from tests.ports import free_ports
 
 # What a publisher hands to whoever serves the music: everything but the vault.
@@ -64,11 +68,29 @@ class Disks:
         self.stack = Stack(folder / "artist")
         self._ports = dict(zip(("backbone", "turn", "turn_tls", "relay"), free_ports(4), strict=True))
         self._node: ElderNode | None = None
+        self.market: Market | None = None
         for name in PROCESSES:
             (folder / name / "tmp").mkdir(parents=True)
 
     def disk(self, name: str) -> Path:
         return self.folder / name
+
+    def sell(self, piece: Piece, buyers: Sequence[int]) -> list["Owner"]:
+        """Begin a devnet, put a track on it and have it bought. The artist's process is to deliver.
+
+        Args:
+            buyers: accounts of the devnet.
+        """
+        (self.folder / "chain").mkdir()
+        market = self.market = Market(self.folder / "chain")
+        market.settle_in(self.disk("artist"))
+        item = market.publish(self.disk("artist"), piece.root)
+        token = market.deployed.addresses["para"]
+        market.tell(market.artist, "sales", "set_offer", item, token, PRICE, False)
+        owners = [Owner(market, item, Buyer(market.accounts[number])) for number in buyers]
+        for owner in owners:
+            market.buy(owner.buyer, item)
+        return owners
 
     def start(self) -> None:
         """All processes; returns when a track can be played."""
@@ -109,15 +131,23 @@ class Disks:
             "DIGM_TURN_URLS": f"turn:127.0.0.1:{self._ports['turn']}?transport=udp",
             "DIGM_TURN_PORT": str(self._ports["turn"]), "DIGM_TURN_TLS_PORT": str(self._ports["turn_tls"]),
             "DIGM_TURN_HOST": "127.0.0.1", "DIGM_TURN_ALLOW": "127.0.0.1/32",
-            "DIGM_RELAY_PORT": str(self._ports["relay"]),
+            "DIGM_RELAY_PORT": str(self._ports["relay"]), **self._chain(),
+            "DIGM_CHAIN_PASSPHRASE": PASSPHRASE if name == "artist" else "",
         }  # fmt: skip
+
+    def _chain(self) -> dict[str, str]:
+        if self.market is None:
+            return {}
+        devnet = self.market.devnet
+        deployment = devnet.data / "chain" / "deployment.json"
+        return {"DIGM_CHAIN_RPC": devnet.url, "DIGM_CHAIN_DEPLOYMENT": str(deployment)}
 
     def keep(self, *roots: str) -> str:
         """Start the node and have it hold tracks. Returns its gateway's URL."""
         hub = f"/ip4/127.0.0.1/tcp/{self._ports['backbone']}/p2p/{NodeIdentity.load(self.disk('hub')).peer_id}"
         temporary = self.disk("node") / "tmp"
         temporary.mkdir(parents=True)
-        own = {name: str(temporary) for name in ("HOME", "TMPDIR")}
+        own = {name: str(temporary) for name in ("HOME", "TMPDIR")} | self._chain()
         self._node = ElderNode(self.disk("node"), hub, DIGM_LOG_LEVEL="debug", **own)
         command = ("pin", *roots, "--replicas", "1", "--watch", "--within", "90")
         done = subprocess.run(
@@ -137,6 +167,8 @@ class Disks:
         if self._node is not None:
             self._node.stop()
         self.stack.stop()
+        if self.market is not None:
+            self.market.close()
 
     def _wait(self, url: str, name: str) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S
@@ -149,9 +181,41 @@ class Disks:
             time.sleep(0.1)
 
 
-async def play(http: aiohttp.ClientSession, hub: str, gateway: str, piece: Piece, rendition: int) -> int:
+@dataclass(frozen=True)
+class Owner:
+    """Somebody who bought a track, with the listening key of their browser."""
+
+    market: Market
+    item: bytes
+    buyer: Buyer
+
+    def wait(self) -> None:
+        """Until the artist's vault has delivered."""
+        until(lambda: self.market.delivered(self.item, self.buyer))
+
+    async def key(self, http: aiohttp.ClientSession, hub: str) -> bytes:
+        """The track's key, as the hub passes it on and as it opens here alone."""
+        async with http.get(f"{hub}/api/keys/{self.buyer.address}") as answer:
+            (found,) = [one for one in (await answer.json())["keys"] if one["item"] == f"0x{self.item.hex()}"]
+        deployed = self.market.deployed
+        sales, who = (bytes.fromhex(one[2:]) for one in (deployed.addresses["sales"], self.buyer.address))
+        aad = purchase_aad(deployed.chain_id, sales, self.item, who)
+        wrapped = WrappedKey.decode(bytes.fromhex(found["wrapped"].removeprefix("0x")))
+        return unwrap(wrapped, self.buyer.private_key, aad)
+
+
+async def play(
+    http: aiohttp.ClientSession,
+    hub: str,
+    gateway: str,
+    piece: Piece,
+    rendition: int,
+    owner: Owner | None = None,
+) -> int:
     """One play, as a page makes it: the track, its manifest, a grant of its own, the chunks, opened.
 
+    Args:
+        owner: who has the key of all of it.
     Returns:
         bytes of sound.
     """
@@ -162,7 +226,11 @@ async def play(http: aiohttp.ClientSession, hub: str, gateway: str, piece: Piece
     manifest = check_manifest(document, piece.root)
     grant = session.open((await ask_grant(http, hub, piece.root, session.public_key)).sealed(), manifest)
     described, heard = manifest.renditions[rendition], 0
-    for chunk in range(piece.playable[rendition]):
+    playable = piece.playable[rendition]
+    assert grant.track_key is not None or grant.key_for(rendition, playable) is None
+    if owner is not None:
+        grant, playable = whole_grant(manifest, await owner.key(http, hub)), described.chunk_count
+    for chunk in range(playable):
         async with http.get(f"{gateway}/{described.chunk_hashes[chunk].hex()}") as answer:
             sealed = await answer.read()
         key = grant.key_for(rendition, chunk)
@@ -170,13 +238,16 @@ async def play(http: aiohttp.ClientSession, hub: str, gateway: str, piece: Piece
         opened = open_chunk(described, chunk, sealed, key)
         assert opened == piece.plaintexts[rendition, chunk]
         heard += len(opened)
-    assert grant.track_key is not None or grant.key_for(rendition, piece.playable[rendition]) is None
     return heard
 
 
-async def play_often(disks: Disks, gateways: Sequence[str], pieces: Sequence[Piece], times: int) -> int:
-    """So many plays, a few at once, of all pieces and renditions, from all gateways.
+async def play_often(
+    disks: Disks, gateways: Sequence[str], pieces: Sequence[Piece], owners: Sequence[Owner], times: int
+) -> int:
+    """So many plays, a few at once, of two pieces in all renditions, from all gateways.
 
+    Args:
+        owners: of the second piece; every other play of it is by one of them.
     Returns:
         bytes of sound.
     """
@@ -186,9 +257,10 @@ async def play_often(disks: Disks, gateways: Sequence[str], pieces: Sequence[Pie
         nonlocal heard
         for turn in turns:
             # The lossless rendition is eight times as large.
-            rendition = 0 if turn % 10 == 0 else 1
-            piece, gateway = pieces[turn % len(pieces)], gateways[turn // 2 % len(gateways)]
-            sound_bytes = await play(http, disks.stack.url, gateway, piece, rendition)
+            rendition = 0 if turn % 10 in (0, 5, 7) else 1
+            piece, gateway = pieces[turn % 2], gateways[turn // 2 % len(gateways)]
+            owner = owners[turn % len(owners)] if turn % 4 == 3 else None
+            sound_bytes = await play(http, disks.stack.url, gateway, piece, rendition, owner)
             heard += sound_bytes  # only now: others have counted meanwhile
 
     async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as tasks:
