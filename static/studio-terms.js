@@ -6,6 +6,7 @@ const PREVIEW_S = 30;
 const WHY_NOT = {
   chain: 'No chain is known here, so it is published at your own hub only: digm up brings a devnet, DIGM_CHAIN_RPC names another chain.',
   account: 'There is no account for the chain here, so it is published at your own hub only: digm chain key makes one.',
+  sales: 'The contracts there sell nothing yet, so it can only be free: digm chain deploy puts the one that sells beside them.',
 };
 const at = (id) => document.getElementById(id);
 
@@ -33,7 +34,8 @@ export class Terms {
       field.disabled = !can;
       field.checked = can;
     }
-    at('chain-said').textContent = can ? `Your account there is ${chain.account}.` : WHY_NOT[chain.is_known ? 'account' : 'chain'];
+    const account = `Your account there is ${chain.account}.${chain.sells ? '' : ` ${WHY_NOT.sales}`}`;
+    at('chain-said').textContent = can ? account : WHY_NOT[chain.is_known ? 'account' : 'chain'];
     this.#sells = can && chain.sells;
     this.#dress();
   }
