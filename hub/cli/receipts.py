@@ -9,6 +9,9 @@ import typer
 from digm.errors import CallerFault, PeerFault
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from hub.config import Settings
     from hub.receipts.store import ReceiptStore
 
 receipts = typer.Typer(
@@ -52,6 +55,58 @@ def export(
         raise CallerFault("not_found", f"There is no batch {batch!r} here: see digm receipts list.")
     for one in store.proven(found[0], from_hex(giver) if giver else None):
         print(json.dumps(proven_json(one)))
+
+
+@receipts.command("mine")
+def mine(
+    hub: Annotated[
+        str | None, typer.Option(metavar="URL", help="The hub; default: DIGM_SIGNAL_URL, this machine's.")
+    ] = None,
+) -> None:
+    """What listeners signed for the node or seeding peer of this data folder, as a hub has it, with proofs."""
+    import asyncio
+    import json
+
+    from hub.config import load_settings
+
+    settings = load_settings()
+    for line in asyncio.run(_ask(settings, hub or settings.signal_url)):
+        print(json.dumps(line))
+
+
+async def _ask(settings: "Settings", hub: str) -> list[dict[str, object]]:
+    """In every batch of a hub, those that are for us."""
+    import time
+
+    from digm.ids import from_hex
+    from hub.api.receipts import asking
+    from hub.cli.hub_api import HubApi
+
+    key = _giver_key(settings)
+    giver, found = key.public_key().public_bytes_raw(), []
+    async with HubApi(hub) as api:
+        for batch in (await api.get("/api/receipts"))["batches"]:
+            at = int(time.time())
+            signature = key.sign(asking(giver, from_hex(batch["root"]), at)).hex()
+            path = f"/api/receipts/{giver.hex()}?batch={batch['root']}&at={at}&signature={signature}"
+            found += (await api.get(path))["receipts"]
+    return found
+
+
+def _giver_key(settings: "Settings") -> "Ed25519PrivateKey":
+    """By which a swarm knows who gives from this folder."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from hub.storage.secret_files import load_secret
+
+    # A hub's folder has both: there the seeding peer gives.
+    for name in ("seed", "node-key"):
+        if (settings.data / "secrets" / name).exists():
+            return Ed25519PrivateKey.from_private_bytes(load_secret(settings.data, name))
+    raise CallerFault(
+        "no_giver",
+        f"Nobody gives from {settings.data}: DIGM_DATA names the folder of a node or seeding peer.",
+    )
 
 
 @receipts.command("check")

@@ -1,5 +1,6 @@
 """Receipts at a real hub: sent, checked, batched, proven, and given only to whom they are for."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -82,6 +83,13 @@ async def test_receipts_are_batched_and_each_is_proven_to_be_in_its_batch(tmp_pa
         mine = store.proven(batch, public(givers[0]))
         assert {one.receipt.listener for one in mine} == {one.receipt(1).listener for one in listeners[::2]}
         await asks(hub, givers, batch.root)
+        seed = tmp_path / "seed"
+        (seed / "secrets").mkdir(parents=True)
+        (seed / "secrets" / "seed").write_bytes(givers[0].private_bytes_raw())
+        own = await asyncio.to_thread(digm, seed, "mine", "--hub", str(hub.make_url("")))
+        assert "3 receipts hold" in digm(seed, "check", "-", given=own)
+        elsewhere = await asyncio.to_thread(digm, tmp_path, "mine", "--hub", str(hub.make_url("")), status=2)
+        assert "Nobody gives from" in elsewhere
     export = digm(tmp_path, "export", batch.root.hex())
     assert len(export.splitlines()) == 5
     checked = digm(tmp_path, "check", "-", given=export)
