@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -177,8 +178,9 @@ class DigmListening(Listening):
 
     async def click_to_buy(self) -> None:
         """Buy, and pay: both buttons, as fast as the page shows them."""
-        await self.page.locator("digm-purchase [data-view=offer] button.buy-primary").click()
-        await self.page.locator("digm-purchase [data-view=confirm] button.buy-primary").click()
+        for name in ("Buy", "Pay"):
+            button = self.page.locator("digm-purchase").get_by_role("button", name=re.compile(f"^{name} "))
+            await button.click()
 
     async def bring_key(self, watched_s: float) -> dict[str, float]:
         return await self.from_key(DIGM_KEY, watched_s, **await self.key())
