@@ -2,7 +2,7 @@
 // account with a signature, and hear the whole track for as long as it holds that; a pass can be bought here. It
 // shows nothing where no artist's vault says so, and in a frame it does not work at all.
 
-import { account, create } from './digm-account.js';
+import { account, changes, create, owned } from './digm-account.js';
 import { call } from './digm-eth.js';
 import { deliberate, h } from './digm-html.js';
 import { busy, card, span } from './digm-purchase-views.js';
@@ -14,7 +14,6 @@ const SIGNED_FOR_H = 12;
 const SPARE_MS = 600_000; // a grant that is asked for later than this before its end needs a new message
 const GAS = 160_000;
 
-const primary = (text, onclick) => h('button.buy-primary', { type: 'button', onclick }, text);
 const plain = (text, onclick) => h('button.buy-plain', { type: 'button', onclick }, text);
 const money = (token, units) => `${amountText(BigInt(units), token.decimals)} ${token.symbol}`;
 
@@ -34,6 +33,8 @@ export class DigmPremium extends HTMLElement {
   connectedCallback() {
     if (globalThis.top !== globalThis) return;
     this.#ending = new AbortController();
+    const { signal } = this.#ending;
+    changes.addEventListener('owned', async () => { this.hidden ||= Boolean(await owned(this.track)); }, { signal });
     this.#start();
   }
 
@@ -47,6 +48,7 @@ export class DigmPremium extends HTMLElement {
   get player() { return document.querySelector(`digm-player[track="${this.track}"]`); }
 
   async #start() {
+    if (await owned(this.track)) return; // what was bought needs no pass
     this.#offer = await this.#hub.offer(this.track).catch(() => null);
     if (this.#offer?.premium?.length) this.#show('offered');
   }
