@@ -32,18 +32,22 @@ export function card(view, problem, inside) {
     ...inside, problem && h('p.buy-problem', { role: 'alert' }, problem))];
 }
 
-/** @param {any} offer @param {import('./digm-sales.js').Choice[]} choices @param {(choice: any, amount: bigint) => void} choose */
-export function offer(offer, choices, choose) {
-  const rows = choices.map((choice) => offerRow(offer, choice, choose));
+/**
+ * @param {any} offer @param {import('./digm-sales.js').Choice[]} choices @param {boolean} isNamed the page shows several tracks.
+ * @param {(choice: any, amount: bigint) => void} choose
+ */
+export function offer(offer, choices, isNamed, choose) {
+  const rows = choices.map((choice) => offerRow(offer, choice, isNamed, choose));
   return [...rows, h('p.buy-small', null,
     offer.preview_s ? `The first ${offer.preview_s} seconds are free. ` : '', 'Paid once to the artist, yours for good.'),
   h('digm-account-copy', { 'bring-only': true })];
 }
 
-function offerRow(offer, choice, choose) {
+function offerRow(offer, choice, isOneOfSeveral, choose) {
   const isTrack = choice.item === offer.item;
   const isNamed = choice.title !== `${choice.tracks.length} tracks`;
-  const what = isTrack ? 'The whole track' : isNamed ? `The album “${choice.title}”` : `All ${choice.tracks.length} tracks together`;
+  const whole = isOneOfSeveral ? `“${choice.title}”` : 'The whole track';
+  const what = isTrack ? whole : isNamed ? `The album “${choice.title}”` : `All ${choice.tracks.length} tracks together`;
   const price = money(choice.token, choice.price);
   const input = choice.isAtLeast && h('input', {
     type: 'text', inputmode: 'decimal', autocomplete: 'off', value: amountText(choice.price, choice.token.decimals),

@@ -1,5 +1,6 @@
 // <digm-purchase track="64 hex digits">: what a track costs, and all the steps from "Buy" to "it is yours". It shows
-// nothing for tracks that are free, and in a frame it does not work at all: buying happens in a window of its own.
+// nothing for tracks that are free, and in a frame it does not work at all: buying happens in a window of its own. With
+// `follows` it goes over to the track whose preview has just ended, on pages that play several.
 
 import { account, changes, create, disconnectWallet, owned, waiting } from './digm-account.js';
 import { deliberate } from './digm-html.js';
@@ -13,6 +14,8 @@ const AWAY_AFTER_MS = 15_000; // a vault that is there answers sooner
 const SLOW_MS = 15_000;
 
 export class DigmPurchase extends HTMLElement {
+  static observedAttributes = ['track'];
+
   #hub = new SalesHub(OWN_HUB);
   /** @type {any} */
   #offer = null;
@@ -44,7 +47,14 @@ export class DigmPurchase extends HTMLElement {
     const { signal } = this.#isEnding;
     changes.addEventListener('owned', () => this.#look(), { signal });
     changes.addEventListener('account', () => this.#meet(), { signal });
-    document.addEventListener('digm-preview-ended', () => this.#invite(), { signal });
+    document.addEventListener('digm-preview-ended', ({ detail }) => this.#invite(detail?.track), { signal });
+    this.#start();
+  }
+
+  attributeChangedCallback(name, before, after) {
+    if (before === null || before === after || !this.isConnected || globalThis.top !== globalThis) return;
+    this.#problem = '';
+    this.#pending = null;
     this.#start();
   }
 
@@ -110,7 +120,9 @@ export class DigmPurchase extends HTMLElement {
   }
 
   /** The free part is over. */
-  #invite() {
+  #invite(track) {
+    const isBusy = !['none', 'offer', 'owned', 'withdrawn', 'retry'].includes(this.#view);
+    if (track && track !== this.track && this.hasAttribute('follows') && !isBusy) this.setAttribute('track', track);
     if (this.#view !== 'offer') return;
     this.toggleAttribute('data-invites', true);
     this.scrollIntoView({ block: 'nearest', behavior: 'smooth' });
@@ -133,7 +145,7 @@ export class DigmPurchase extends HTMLElement {
 
   #render() {
     const view = {
-      offer: () => views.offer(this.#offer, this.#choices, (choice, amount) => this.#choose(choice, amount)),
+      offer: () => views.offer(this.#offer, this.#choices, this.hasAttribute('follows'), (choice, amount) => this.#choose(choice, amount)),
       payers: () => views.payers(this.#wallets, this.#offer, {
         wallet: (wallet) => this.#connect(wallet), page: () => this.#usePage(), back: () => this.#back(),
         link: () => this.#showLink(),

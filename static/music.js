@@ -248,5 +248,6 @@ for (const type of ['owned', 'account']) changes.addEventListener(type, show);
 await show();
 await showNetwork();
 fetchOwned().catch(() => {}); // what comes is told of by `changes`
+changes.addEventListener('account', () => { fetchOwned().catch(() => {}); }); // a key from another device
 // Whoever keeps music here wants the page of today's hub with it.
 if (canKeep() && Object.keys(keptTracks()).length) keepPage().catch(() => {});

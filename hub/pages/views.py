@@ -140,11 +140,13 @@ async def release(request: web.Request) -> web.Response:
     addresses = addresses_of(request, services.settings)
     entry, tracks = await services.release(request.match_info["release_id"])
     details = await _details(request, tracks[0], addresses)
+    shown = _release_view(entry, tracks, addresses)
     return render(
         "release.html",
         request,
         has_player=True,
-        release=_release_view(entry, tracks, addresses),
+        release=shown,
+        paid=[track for track in shown["tracks"] if track["preview"]],
         details=_details_json(details),
         preloads=_preloads(services.static, details),
         player=services.static.player(),

@@ -16,6 +16,7 @@ from tests.browser.music import Samples
 from tests.browser.shop import Shop, Sold
 
 WALLET = (Path(__file__).parent / "wallet.js").read_text()
+PREVIEW_S = 5
 PATIENCE_MS = 90_000
 PASSPHRASE = "five quiet words are enough"  # noqa: S105 - a listener's, made up
 Music = dict[str, tuple[Path, Samples, int, int]]
@@ -24,6 +25,22 @@ OWNED = """async () => {
   const {account, list} = await import('/static/digm-account.js');
   const who = await account();
   return {address: who?.address, kind: who?.kind, tracks: (await list()).map(({track}) => track)};
+}"""
+
+
+# A copy, another account in its place, and the first one again; a copy that was changed opens with nothing.
+WITH_PASSKEY = """async () => {
+  const {create, restore} = await import('/static/digm-account.js');
+  const {copyWithPasskey, readCopy, restoreCopy} = await import('/static/digm-recovery.js');
+  const {pageAddress: address} = await create();
+  const copy = await copyWithPasskey();
+  const {pageAddress: between} = await restore(crypto.getRandomValues(new Uint8Array(32)));
+  const head = copy.indexOf('.') + 1;
+  const json = JSON.parse(atob(copy.slice(head).replaceAll('-', '+').replaceAll('_', '/')));
+  const changed = 'digm-copy-1.' + btoa(JSON.stringify({...json, address: between}));
+  const broken = await restoreCopy(changed).then(() => '', ({code}) => code);
+  const {pageAddress: restored} = await restoreCopy(copy);
+  return {address, between, restored, copy, broken, kind: readCopy(copy).kind};
 }"""
 
 
@@ -38,7 +55,13 @@ def shop(built_player: None, music: Music, tmp_path_factory: pytest.TempPathFact
 def track(shop: Shop, music: Music) -> Sold:
     """For 2.5 PARA, with everything that sells it running."""
     sold = shop.offer(
-        music["mp3"][0], "--preview-seconds", "5", "--title", "Minuet in G", "--artist", "Anna Magdalena"
+        music["mp3"][0],
+        "--preview-seconds",
+        str(PREVIEW_S),
+        "--title",
+        "Minuet in G",
+        "--artist",
+        "Anna Magdalena",
     )
     shop.bind()
     shop.stack.start("hub", "gateway", "artist")
@@ -82,6 +105,13 @@ async def until_time(view: Frame, seconds: float) -> None:
         await asyncio.sleep(0.1)
 
 
+async def hear_the_rest(page: Page) -> None:
+    await page.locator("digm-player #play").click()
+    await until_time(page, 0.2)
+    await page.evaluate(f"document.querySelector('digm-player').currentTime = {PREVIEW_S - 1}")
+    await until_time(page, PREVIEW_S + 1)
+
+
 async def until_owned(page: Page) -> dict[str, Any]:
     await expect(page.get_by_text("This track is yours.")).to_be_visible(timeout=PATIENCE_MS)
     owned: dict[str, Any] = await page.evaluate(OWNED)
@@ -94,6 +124,7 @@ async def test_a_wallet_shows_in_words_what_is_bought_and_the_key_comes(
     account = shop.market.accounts[5]
     page = await listener(browser, shop, account)
     await visit(page, shop, track)
+    await page.locator("digm-player #play").click()
     await choose(page, "Test wallet")
     await page.evaluate("digmWallet.refuses = ['eth_signTypedData_v4']")
     await pay(page)
@@ -105,6 +136,7 @@ async def test_a_wallet_shows_in_words_what_is_bought_and_the_key_comes(
     await page.evaluate("digmWallet.knows = [1, 31337]")
     await pay(page)
     assert await until_owned(page) == {"address": account, "kind": "wallet", "tracks": [track.root]}
+    await until_time(page, PREVIEW_S + 1)
     asked = await page.evaluate("digmWallet.asked")
     shown = [json.loads(one["params"][1]) for one in asked if one["method"] == "eth_signTypedData_v4"][-1]
     said = {name: shown["message"][name] for name in ("title", "artist", "price")}
@@ -124,13 +156,32 @@ async def test_a_key_made_in_the_page_buys_and_its_copy_brings_the_music_to_anot
     assert (bought["kind"], bought["tracks"]) == ("page", [track.root])
     await page.reload()
     assert await until_owned(page) == bought
+    await hear_the_rest(page)
     copy = await put_away(page)
     other = await listener(browser, shop)
-    await visit(other, shop, track, "buy")
+    await visit(other, shop, track)
     await bring(other, copy, "not the passphrase")
     await expect(other.get_by_role("alert")).to_contain_text("That is not the passphrase of this copy")
     await bring(other, copy, PASSPHRASE)
     assert await until_owned(other) == bought
+    await hear_the_rest(other)
+
+
+async def test_a_passkey_keeps_the_secret_of_a_recovery_copy(browser: Browser, shop: Shop, track: Sold) -> None:
+    page = await listener(browser, shop)
+    await visit(page, shop, track, "buy")
+    tools = await page.context.new_cdp_session(page)
+    await tools.send("WebAuthn.enable")
+    authenticator = {
+        "protocol": "ctap2", "ctap2Version": "ctap2_1", "transport": "internal", "hasResidentKey": True,
+        "hasUserVerification": True, "hasPrf": True, "isUserVerified": True,
+        "automaticPresenceSimulation": True,
+    }  # fmt: skip
+    await tools.send("WebAuthn.addVirtualAuthenticator", {"options": authenticator})
+    made = await page.evaluate(WITH_PASSKEY)
+    assert made["copy"].startswith("digm-copy-1.") and made["kind"] == "passkey"
+    assert made["restored"] == made["address"] != made["between"]
+    assert made["broken"] == "wrong_passphrase"
 
 
 async def put_away(page: Page) -> str:
@@ -250,6 +301,29 @@ async def test_a_hostile_page_around_the_widget_gets_no_key_and_no_purchase_and_
     assert await widget.evaluate("document.querySelector('digm-player').owned") is False
     assert await page.evaluate("heard") == []
     assert shop.market.sent_by(buyer) == sent
+
+
+async def test_what_no_vault_answers_in_time_comes_back_and_only_once(
+    browser: Browser, shop: Shop, track: Sold
+) -> None:
+    page = await listener(browser, shop)
+    await visit(page, shop, track)
+    await choose(page, "This browser")
+    await page.get_by_role("button", name="Get play money").click()
+    await expect(page.get_by_role("button", name="Pay 2.5 PARA")).to_be_visible()
+    shop.stack.kill("artist")
+    await pay(page)
+    await expect(page.get_by_text("Paid.")).to_be_visible()
+    buyer = Account((await page.evaluate(OWNED))["address"])
+    shop.market.pass_time(shop.market.ask("sales", "deliver_within_s"))
+    await page.reload()
+    await page.wait_for_timeout(800)
+    await page.get_by_role("button", name="Take 2.5 PARA back").click()
+    await expect(page.get_by_text("Your money is back")).to_be_visible()
+    assert shop.market.ask("para", "balanceOf", buyer.address) == 1000 * 10**18
+    shop.stack.start("artist")
+    shop.stack.wait_until_alive()
+    assert not shop.market.delivered(track.item, buyer)
 
 
 class Account:
