@@ -167,8 +167,9 @@ export class FirstSound {
       opening,
       checkManifest(text, manifest, this.#track),
     ]).catch(async (error) => {
-      // Without the hub a track of one's own is Python's, with a buffer that Python makes: there is room for one.
-      this.#source.removeSourceBuffer(await opening);
+      // Without the hub a track of one's own is Python's to play: into this buffer, Chromium makes no second one.
+      this.#begun = { rendition: this.#number, buffer: await opening, chunks: [] };
+      this.#mustPlace = true;
       throw error;
     });
     this.#grant = grant;
