@@ -1,9 +1,12 @@
 """A preview ends at its last sample; a key that comes opens the rest where it lies, and the sound goes on."""
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from tests.browser.conftest import Recording
 from tests.browser.music import Samples, encode, plucked, write_wav
@@ -14,17 +17,43 @@ from tests.browser.player_page import (
     without_dropouts,
     without_silence,
 )
-from tests.browser.purchases import buy
+from tests.browser.purchases import account, buy, keep, track_key, wrapped_for
 from tests.browser.stack import Stack
 
-PREVIEW_S = 6
+PREVIEW_S = 5
 FADE_S = 0.3
+STRANGER: dict[str, Any] = {
+    "suite": 1,
+    "publicKey": list(X25519PrivateKey.generate().public_key().public_bytes_raw()),
+}
+# A browser without X25519 listens with P-256; on the chain that is an x whose y is even.
+MAKE_P256 = """async () => {
+  for (;;) {
+    const pair = await crypto.subtle.generateKey({name: 'ECDH', namedCurve: 'P-256'}, false, ['deriveBits']);
+    const raw = new Uint8Array(await crypto.subtle.exportKey('raw', pair.publicKey));
+    if (raw[64] % 2) continue;
+    globalThis.p256 = pair;
+    return [...raw];
+  }
+}"""
+OPEN_P256 = """
+import js
+from web import purchase, unlock
+
+async def main():
+    root = {root!r}
+    answer = await js.fetch((await (await js.fetch("/api/tracks/" + root)).json()).manifest_url)
+    manifest = await unlock.check_manifest((await answer.arrayBuffer()).to_bytes(), root)
+    owned = js.JSON.parse({owned!r})
+    owned.wrapped, owned.keys, owned.suite = js.Uint8Array.new(owned.wrapped), js.p256, 2
+    return (await purchase.open_owned(owned, manifest)).hex()
+"""
 Music = tuple[Stack, dict[str, Recording]]
 
 
 @pytest.fixture(scope="module")
 def for_sale(built_player: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Music]:
-    """Tracks with a preview of six seconds: FLAC, and Opus alone."""
+    """Tracks with a preview of five seconds: FLAC, and Opus alone."""
     folder = tmp_path_factory.mktemp("for sale")
     stack = Stack(tmp_path_factory.mktemp("unlock"))
     recordings = {}
@@ -72,12 +101,11 @@ async def test_a_preview_ends_softly_at_its_last_sample_and_goes_on_from_there_w
     assert abs(state["currentTime"] - PREVIEW_S) < 0.05
     heard = without_silence(without_dropouts(await page.take_capture(16)))
     start = place_of(heard, track.samples)
-    print("heard to", start + len(heard), PREVIEW_S * track.rate)
     assert start + len(heard) == PREVIEW_S * track.rate
     assert_softly_ended(heard, track.samples[start:], track.rate)
 
     await buy(page, stack, track.track_root)
-    state = await page.until_time(PREVIEW_S + 4)
+    state = await page.until_time(PREVIEW_S + 2)
     await page.run("player.pause()")
     after = without_silence(without_dropouts(await page.take_capture(16)))
     assert_same_sound(after, track.samples[PREVIEW_S * track.rate :], track.rate)
@@ -94,9 +122,10 @@ async def test_a_key_that_comes_while_the_preview_plays_is_not_heard(
     track = tracks["flac"]
     page = capture_page
     await capture(page, stack, track)
-    await page.until_time(2)
+    await account(page)
+    await page.until_time(1)
     await buy(page, stack, track.track_root)
-    await page.until_time(PREVIEW_S + 3)
+    await page.until_time(PREVIEW_S + 2)
     await page.run("player.pause()")
     heard = without_silence(await page.take_capture(16))
     start = place_of(heard, track.samples)
@@ -104,3 +133,106 @@ async def test_a_key_that_comes_while_the_preview_plays_is_not_heard(
     state = await page.state()
     assert state["errors"] == []
     assert (state["stats"]["stalls"], state["stats"]["bytes"]["twice"]) == (0, 0)
+
+
+@pytest.mark.parametrize("moment", ["while it plays", "at its end"])
+async def test_lossy_sound_goes_on_with_the_key_too(
+    moment: str, for_sale: Music, capture_page: PlayerPage
+) -> None:
+    stack, tracks = for_sale
+    track = tracks["opus"]
+    page = capture_page
+    await capture(page, stack, track)
+    if moment == "at its end":
+        await page.until("the end of the preview", lambda state: state["paused"] and state["errors"])
+        ended = without_silence(without_dropouts(await page.take_capture(16)))
+        assert abs(len(ended) / track.rate - PREVIEW_S) < 0.3
+    else:
+        await account(page)
+        await page.until_time(1)
+    await buy(page, stack, track.track_root)
+    await page.until_time(PREVIEW_S + 2)
+    await page.run("player.pause()")
+    heard = without_silence(without_dropouts(await page.take_capture(16)))
+    # From one second before the border on, or from the border: the same distance to the source everywhere.
+    first_s = PREVIEW_S if moment == "at its end" else PREVIEW_S - 1.0
+    begun = 0 if moment == "at its end" else len(heard) - round((PREVIEW_S + 2 - first_s) * track.rate)
+    lags = [lag(heard, track, begun + round(at * track.rate)) for at in (0.1, 0.6, 1.2)]
+    assert max(lags) - min(lags) <= 1, f"the sound moved: {lags}"
+    state = await page.state()
+    assert state["stats"]["bytes"]["twice"] == 0
+    assert page.crashes == []
+
+
+def lag(heard: Samples, track: Recording, at: int) -> int:
+    """How many frames later the source has what was heard from a frame on."""
+    piece = heard[at : at + track.rate // 2, 0].astype(np.float64)
+    whole = track.samples[:, 0].astype(np.float64)
+    size = 1 << (len(whole) + len(piece)).bit_length()
+    match = np.fft.irfft(np.fft.rfft(whole, size) * np.conj(np.fft.rfft(piece, size)), size)
+    return int(np.argmax(match[: len(whole)])) - at
+
+
+async def test_keys_of_others_and_of_other_tracks_are_named_and_the_preview_plays_on(
+    for_sale: Music, player_page: PlayerPage
+) -> None:
+    stack, tracks = for_sale
+    root, other = tracks["flac"].track_root, tracks["opus"].track_root
+    page = player_page
+    await page.visit(stack.url, root)
+    await page.play()
+    await page.until_sound()
+    me, key = await account(page), track_key(stack, root)
+    right = wrapped_for(me, key)
+    wrong = [
+        (wrapped_for(STRANGER | {"address": me["address"]}, key), "wrapped_key_not_ours"),
+        ({**right, "chainId": 1}, "wrapped_key_not_ours"),
+        ({**right, "item": "0x" + "18" * 32}, "wrapped_key_not_ours"),
+        ({**right, "wrapped": right["wrapped"][:-1]}, "bad_wrapped_key"),
+        (wrapped_for(me, track_key(stack, other)), "wrong_track_key"),
+    ]
+    codes: list[str] = []
+    for number, (owned, code) in enumerate(wrong):
+        await keep(page, root, owned)
+        if code not in codes[-1:]:
+            codes.append(code)
+        want = list(codes)
+        state = await page.until(f"a word about {number}", lambda state, want=want: said(state) == want)
+        assert not any(error["fatal"] for error in state["errors"])
+    assert await page.run("return [player.owned, player.preview]") == [
+        False, {"seconds": PREVIEW_S, "ended": False},
+    ]  # fmt: skip
+    await keep(page, root, right)
+    await page.until_time(PREVIEW_S + 0.5)
+    assert await page.run("return player.owned")
+
+    fallback: dict[str, Any] = {
+        "suite": 2,
+        "publicKey": await page.page.evaluate(MAKE_P256),
+        "address": me["address"],
+    }
+    kept = json.dumps(wrapped_for(fallback, key))
+    assert await page.run_python(stack.url, OPEN_P256.format(root=root, owned=kept)) == key.hex()
+    assert page.crashes == []
+
+
+def said(state: dict[str, Any]) -> list[str]:
+    return [error["code"] for error in state["errors"]]
+
+
+async def test_what_is_owned_plays_from_the_start_while_nobody_gives_grants(
+    for_sale: Music, player_page: PlayerPage
+) -> None:
+    stack, tracks = for_sale
+    root = tracks["opus"].track_root
+    page = player_page
+    await page.visit(stack.url, root)
+    await buy(page, stack, root)
+    await page.page.route("**/grant", lambda route: route.abort())
+    await page.visit(stack.url, root)
+    await page.play()
+    await page.until_sound()
+    await page.run(f"player.currentTime = {PREVIEW_S + 1}")
+    state = await page.until_time(PREVIEW_S + 2)
+    assert state["errors"] == []
+    assert await page.run("return [player.owned, player.preview]") == [True, None]
