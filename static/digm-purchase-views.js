@@ -28,7 +28,7 @@ const plain = (text, onclick) => h('button.buy-plain', { type: 'button', onclick
 /** @param {string} view @param {string} problem @param {Node[] | null} inside */
 export function card(view, problem, inside) {
   if (!inside) return [];
-  return [h('section.buy', { 'data-view': view, 'aria-label': 'Buy this track' },
+  return [h('section.buy', { 'data-view': view, 'aria-label': 'Buy this track', tabindex: '-1' },
     ...inside, problem && h('p.buy-problem', { role: 'alert' }, problem))];
 }
 
@@ -147,7 +147,7 @@ export const busy = (text) => [h('p.buy-busy', { role: 'status' }, h('span.buy-w
 /** @param {any} offer @param {any} pending @param {number} time of the chain. @param {boolean} isAway @param {any} onTakeBack */
 export function waiting(offer, pending, time, isAway, onTakeBack) {
   if (!pending) return busy('Paid. The artist’s vault is about to send your key …');
-  if (time && time >= pending.deliver_before) {
+  if (pending.state === 'refunded' || (time && time >= pending.deliver_before)) {
     return [
       h('h2', null, 'No key came in time'),
       h('p', null, 'The artist’s vault was away too long. Your money is yours again.'),

@@ -29,6 +29,8 @@ export class DigmPurchase extends HTMLElement {
   #wallet = null;
   /** @type {any} what was paid and waits, as the hub tells it */
   #pending = null;
+  /** @type {any} what came back, as the hub tells it */
+  #refunded = null;
   #time = 0;
   #problem = '';
   #view = 'none';
@@ -72,7 +74,7 @@ export class DigmPurchase extends HTMLElement {
       this.#choices = choicesOf(this.#offer);
       await this.#meet();
       if (await owned(this.track)) return this.#show('owned');
-      if (this.#pending) return this.#show('waiting');
+      if (this.#pending || await this.#isOwed()) return this.#show('waiting');
       if (this.#choices.length) return this.#show('offer');
       return this.#show(this.#offer.state === 'withdrawn' ? 'withdrawn' : 'none');
     } catch (error) {
@@ -89,11 +91,21 @@ export class DigmPurchase extends HTMLElement {
     if (this.#pending || isExpected) this.#follow(known.address);
   }
 
+  /** Whether money lies in the contract that came back for this track. */
+  async #isOwed() {
+    const known = await account();
+    if (!known || !this.#refunded) return false;
+    const { credits } = await this.#hub.account(known.address);
+    const token = this.#refunded.coin_or_token.address.toLowerCase();
+    if (credits.some((one) => one.contract === 'sales' && one.token.toLowerCase() === token)) this.#pending = this.#refunded;
+    return Boolean(this.#pending);
+  }
+
   #follow(address) {
     if (this.#following === address) return;
     this.#following = address;
     const { signal } = this.#isEnding;
-    setTimeout(() => { this.#isAway = true; this.#render(); }, AWAY_AFTER_MS);
+    setTimeout(() => { this.#isAway = true; if (this.#view === 'waiting') this.#render(); }, AWAY_AFTER_MS);
     follow(this.#hub, this.#offer, address, signal, (keys, time) => {
       this.#time = time;
       this.#hearKeys(keys);
@@ -103,7 +115,13 @@ export class DigmPurchase extends HTMLElement {
 
   #hearKeys(keys) {
     const mine = keys.filter(({ tracks }) => tracks.includes(this.track));
+    const before = this.#pending;
     this.#pending = mine.find(({ state }) => state === 'waiting') ?? null;
+    // Anybody may have asked for the refund; the money is fetched by the buyer alone.
+    if (before && !this.#pending) {
+      this.#pending = mine.find(({ item, state }) => item === before.item && state === 'refunded') ?? null;
+    }
+    this.#refunded = mine.find(({ state }) => state === 'refunded') ?? null;
     const foreign = mine.find(({ wrapped, isOther }) => wrapped && isOther);
     if (foreign) {
       this.#problem = 'Your account owns this, but with the key of another browser. Bring that key here, from its recovery '
@@ -129,8 +147,9 @@ export class DigmPurchase extends HTMLElement {
   }
 
   #show(view) {
+    const isThere = view === 'owned' && this.#view === view && this.childElementCount > 0;
     this.#view = view;
-    this.#render();
+    if (!isThere) this.#render(); // a recovery copy may be in the making there
   }
 
   /** @param {any} error @param {string} [view] where to go on from. */
@@ -164,8 +183,10 @@ export class DigmPurchase extends HTMLElement {
       retry: () => views.retry(() => { this.#problem = ''; this.#start(); }),
       none: () => null,
     }[this.#view]();
+    const hadFocus = this.contains(document.activeElement);
     this.replaceChildren(...views.card(this.#view, this.#problem, view));
     this.hidden = !view;
+    if (hadFocus) /** @type {HTMLElement | null} */ (this.firstElementChild)?.focus({ preventScroll: true });
     this.dispatchEvent(new CustomEvent('digm-shown', { detail: { view: this.#view } }));
   }
 

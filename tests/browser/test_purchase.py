@@ -44,6 +44,26 @@ WITH_PASSKEY = """async () => {
 }"""
 
 
+WITHOUT_X25519 = """
+const importKey = crypto.subtle.importKey.bind(crypto.subtle);
+crypto.subtle.importKey = (format, data, algorithm, ...rest) => {
+  if ((algorithm?.name ?? algorithm) !== 'X25519') return importKey(format, data, algorithm, ...rest);
+  return Promise.reject(new DOMException('no such curve', 'NotSupportedError'));
+};
+"""
+SEVERAL_KEYS = """async () => {
+  const {restore} = await import('/static/digm-account.js');
+  const made = [];
+  for (let i = 0; i < 8; i += 1) {
+    const {suite, publicKey, listening} = await restore(crypto.getRandomValues(new Uint8Array(32)));
+    const {privateKey} = listening;
+    const refused = await crypto.subtle.exportKey('pkcs8', privateKey).then(() => '', ({name}) => name);
+    made.push([suite, publicKey.length, publicKey[64] % 2, refused]);
+  }
+  return made;
+}"""
+
+
 @pytest.fixture(scope="module")
 def shop(built_player: None, music: Music, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     shop = Shop(tmp_path_factory.mktemp("shop"))
@@ -200,6 +220,17 @@ async def bring(page: Page, copy: str, passphrase: str) -> None:
     await page.get_by_label("The copy", exact=True).fill(copy)
     await page.get_by_label("Its passphrase").fill(passphrase)
     await page.get_by_role("button", name="Bring it here").click()
+
+
+async def test_a_browser_without_x25519_listens_with_a_p256_key_as_the_chain_takes_it(
+    browser: Browser, shop: Shop, track: Sold
+) -> None:
+    page = await listener(browser, shop)
+    await page.add_init_script(WITHOUT_X25519)
+    await visit(page, shop, track, "buy")
+    made = await page.evaluate(SEVERAL_KEYS)
+    assert {(suite, length, parity) for suite, length, parity, _ in made} == {(2, 65, 0)}
+    assert all(refused == "InvalidAccessError" for *_, refused in made), "the private half cannot be had"
 
 
 async def test_a_widget_opens_the_window_and_plays_on_when_the_key_was_bought_there(
