@@ -5,7 +5,6 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from playwright.async_api import BrowserContext, Page
@@ -106,9 +105,6 @@ class Listening:
         found: dict[str, float] = await self.ask(script, [self.preview_s, watched_s])
         return found
 
-    async def prepare_to_buy(self) -> None:
-        raise NotImplementedError
-
     async def click_to_buy(self) -> None:
         raise NotImplementedError
 
@@ -149,9 +145,8 @@ class DigmListening(Listening):
         return by_source["peer"] + by_source["gateway"]
 
     async def twice(self) -> int:
-        """Bytes that had come before: by the player's count, or what came beyond the size of the track."""
-        by_player = int(await self.ask("() => sound().stats.bytes.twice"))
-        return max(by_player, await self.fetched() - _stored_bytes(self.stack.data, self.track))
+        """Bytes that had come before, or were held, by the player's count."""
+        return int(await self.ask("() => sound().stats.bytes.twice"))
 
     async def stalls(self) -> int:
         return int(await self.ask("() => sound().stats.stalls"))
@@ -205,9 +200,6 @@ class GateListening(Listening):
     async def until_preview_ended(self) -> None:
         await self.ask("() => until(() => sound().ended)")
 
-    async def prepare_to_buy(self) -> None:
-        """The till asks for nothing."""
-
     async def click_to_buy(self) -> None:
         await self.page.locator("#buy").click()
 
@@ -221,10 +213,3 @@ async def digm_listening(context: BrowserContext, preview_s: float, stack: Stack
 
 async def gate_listening(context: BrowserContext, preview_s: float, gate: Gate) -> GateListening:
     return GateListening(await context.new_page(), preview_s, gate)
-
-
-def _stored_bytes(data: Path, track: str) -> int:
-    """Of the rendition that is played: the first."""
-    document = json.loads((data / "manifests" / f"{track}.json").read_bytes())
-    names = document["renditions"][0]["chunk_hashes"]
-    return sum((data / "chunks" / name[:2] / name).stat().st_size for name in names)
