@@ -3,7 +3,6 @@
 // shows nothing where no artist's vault says so, and in a frame it does not work at all.
 
 import { account, changes, create, owned } from './digm-account.js';
-import { call } from './digm-eth.js';
 import { deliberate, h } from './digm-html.js';
 import { busy, card, span } from './digm-purchase-views.js';
 import { COIN, SaleError, SalesHub, amountText, chainOf, mined } from './digm-sales.js';
@@ -203,6 +202,7 @@ export class DigmPremium extends HTMLElement {
     if ((isCoin ? has.coin : BigInt(held?.balance ?? 0)) < BigInt(price)) {
       throw new SaleError('no_funds', `There is not enough on the account: the pass costs ${money(token, price)}. Its address is ${this.#wallet.address}.`);
     }
+    const { call } = await import('./digm-eth.js');
     if (!isCoin && BigInt(held?.allowances?.passes ?? 0) < BigInt(price)) {
       await send(token.address, call('approve(address,uint256)', passes, BigInt(price)), 0n);
     }

@@ -4,7 +4,6 @@
 
 import { account, expect, keep, settled } from './digm-account.js';
 import { fromHex, toHex } from './digm-crypto.js';
-import { call } from './digm-eth.js';
 import { WalletError } from './digm-wallet.js';
 
 export const COIN = `0x${'0'.repeat(40)}`;
@@ -208,7 +207,7 @@ export function lacking(has, choice, amount) {
  * @throws SaleError, WalletError; then nothing was paid.
  */
 export async function buy({ hub, wallet, offer, choice, amount, step }) {
-  const { keccak256, hexOf } = await import('./digm-eth.js');
+  const { call, keccak256, hexOf } = await import('./digm-eth.js');
   const known = /** @type {any} */ (await account());
   const chain = chainOf(offer.chain_id);
   step('chain');
@@ -321,6 +320,7 @@ export async function refresh(hub, offer) {
  * @param {{hub: SalesHub, wallet: any, offer: any, item: string, token: string, signal: AbortSignal}} purchase
  */
 export async function takeBack({ hub, wallet, offer, item, token, signal }) {
+  const { call } = await import('./digm-eth.js');
   const chain = chainOf(offer.chain_id);
   await wallet.beOn(chain);
   const send = async (data) => mined(wallet, await wallet.send({ to: offer.sales, data, value: 0n, gas: GAS, chain }), signal);

@@ -2,8 +2,9 @@
 // made in this page. Both answer to the same four calls, and both name what went wrong in a sentence.
 
 import { account, connectWallet, pageSecret } from './digm-account.js';
-import { checksummed, signMessage, signTransaction, signTypedData } from './digm-eth.js';
 
+// Not before somebody pays: pages with a price have better things to load.
+const withCurve = () => import('./digm-eth.js');
 const ANNOUNCED_WITHIN_MS = 250; // wallets answer at once; there is no event for "that was all"
 const MAX_ICON_CHARACTERS = 100_000;
 
@@ -162,6 +163,7 @@ export class PageWallet {
   async send({ to, data, value, gas, chain }) {
     const { nonce, gasPrice, tip } = await this.#hub.account(this.address);
     const most = 2n * gasPrice + tip;
+    const { signTransaction } = await withCurve();
     const signed = await signTransaction(await pageSecret(), { chainId: chain.id, nonce, tip, most, gas, to, value, data });
     await this.#hub.send(signed.raw);
     return signed.hash;
@@ -173,11 +175,11 @@ export class PageWallet {
   }
 
   async signTypedData(data) {
-    return signTypedData(await pageSecret(), data);
+    return (await withCurve()).signTypedData(await pageSecret(), data);
   }
 
   async signMessage(text) {
-    return signMessage(await pageSecret(), text);
+    return (await withCurve()).signMessage(await pageSecret(), text);
   }
 }
 
@@ -252,6 +254,7 @@ export function signInMessage({ domain, address, uri, chainId, nonce, issuedAt, 
 export async function signIn(wallet, playerKey, chainId, hours = 12) {
   const issuedAt = Math.floor(Date.now() / 1000);
   const nonce = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+  const { checksummed } = await withCurve();
   const message = signInMessage({
     domain: location.host, address: checksummed(wallet.address), uri: `${location.origin}${location.pathname}`, chainId,
     nonce, issuedAt, expiresAt: issuedAt + 3600 * hours, playerKey,
