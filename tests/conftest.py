@@ -19,6 +19,14 @@ LEFT = (
 # They drive Chromium and listen, or measure: one worker runs them one after the other, and the other waits.
 SOUND = ("tests/browser/", "tests/net/")
 SOUND_GROUP = "sound"
+# ... except those that drive Chromium and judge neither sound nor time.
+SILENT = tuple(
+    f"tests/browser/test_{name}.py"
+    for name in (
+        *("captured_session", "disk_images", "my_music", "operator"),
+        *("premium", "purchase", "studio", "vectors"),
+    )
+)
 LEFT_BEHIND = 2
 STRANGER = "tests/stranger/"  # its npm packages are fetched once
 
@@ -30,7 +38,7 @@ TIME_LIMIT = pytest.StashKey[Any]()
 
 def _group(test: str) -> str:
     """Its tests are run by one worker, in their order: the sound, the strangers, or a file."""
-    if test.startswith(SOUND):
+    if test.startswith(SOUND) and not test.startswith(SILENT):
         return SOUND_GROUP
     return STRANGER if test.startswith(STRANGER) else test.partition("::")[0]
 

@@ -98,7 +98,7 @@ async def test_a_preview_ends_softly_at_its_last_sample_and_goes_on_from_there_w
     state = await page.until("the end of the preview", lambda state: state["paused"] and state["errors"])
     assert [error["code"] for error in state["errors"]] == ["preview_ended"]
     assert await page.run("return player.preview") == {"seconds": PREVIEW_S, "ended": True}
-    assert abs(state["currentTime"] - PREVIEW_S) < 0.05
+    assert abs(state["currentTime"] - PREVIEW_S) < 0.25
     heard = without_silence(without_dropouts(await page.take_capture(16)))
     start = place_of(heard, track.samples)
     assert start + len(heard) == PREVIEW_S * track.rate
