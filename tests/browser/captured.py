@@ -1,9 +1,10 @@
 """Everything that reached a page: what an attacker can look through.
 
 Traffic is what Chromium's own network log hands out (bodies, WebSocket messages), data channels are listened to
-in the page.
+in the page. Memory is the whole of the interpreter's, as bytes, and what the page keeps in its databases.
 """
 
+import base64
 import json
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,6 +26,61 @@ globalThis.RTCPeerConnection = class extends RTCPeerConnection {
     return channel;
   }
 };
+"""
+
+CHANNEL_MESSAGES = """() => {
+  const parts = channelMessages.map((data) => (typeof data === 'string' ? data : new Uint8Array(data)));
+  return new Promise((resolve) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(',') + 1));
+    reader.readAsDataURL(new Blob(parts));
+  });
+}"""
+
+# Every value of every database, with what is binary as a list of numbers; and what storage has as text.
+KEPT = """async () => {
+  const answer = (request) => new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+  const parts = [JSON.stringify([{...localStorage}, {...sessionStorage}])];
+  const put = async (value) => {
+    if (value instanceof Blob) parts.push(await value.arrayBuffer());
+    else if (value instanceof ArrayBuffer || ArrayBuffer.isView(value)) parts.push(value);
+    else if (typeof value === 'string') parts.push(value);
+    else if (value && typeof value === 'object') for (const inner of Object.values(value)) await put(inner);
+  };
+  for (const {name} of await indexedDB.databases()) {
+    const database = await answer(indexedDB.open(name));
+    for (const store of database.objectStoreNames) {
+      await put(await answer(database.transaction(store).objectStore(store).getAll()));
+    }
+    database.close();
+  }
+  for (const name of await caches.keys()) {
+    const cache = await caches.open(name);
+    for (const request of await cache.keys()) parts.push(await (await cache.match(request)).arrayBuffer());
+  }
+  return new Promise((resolve) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(',') + 1));
+    reader.readAsDataURL(new Blob(parts));
+  });
+}"""
+
+# What is looked for comes veiled, and is unveiled when the copy is made: else it would find itself.
+SEARCH_HEAP = """
+import json, pyodide_js
+
+def main():
+    copy = pyodide_js._module.HEAPU8.slice()
+    whole = copy.to_bytes()
+    found = []
+    for name, veiled in VEILED.items():
+        secret = bytes(byte ^ 0x5A for byte in bytes.fromhex(veiled))
+        if secret in whole or secret.hex().encode() in whole:
+            found.append(name)
+    return json.dumps([found, len(whole)])
 """
 
 
@@ -64,3 +120,17 @@ class Captured:
             with suppress(Error):  # of what was given up half way the log has no body
                 self.bodies.append(await answer.body())
         return self.bodies
+
+    async def channel_messages(self) -> bytes:
+        """Everything that came by data channels, one behind the other."""
+        return base64.b64decode(await self.page.evaluate(CHANNEL_MESSAGES))
+
+    async def kept(self) -> bytes:
+        """Everything in IndexedDB, the Cache API and Web Storage that a script can read as bytes or text."""
+        return base64.b64decode(await self.page.evaluate(KEPT))
+
+
+def heap_search(secrets: dict[str, bytes]) -> str:
+    """Python for the page: names of the secrets in the interpreter's memory, raw or in hex, and its size."""
+    veiled = {name: bytes(byte ^ 0x5A for byte in secret).hex() for name, secret in secrets.items()}
+    return SEARCH_HEAP.replace("VEILED", repr(veiled))

@@ -11,7 +11,7 @@ from digm.chunks import FRAME_BYTES, frame_additional_data, frame_nonce
 from digm.grants import preview_chunks
 from digm.keys import chunk_key
 from digm.manifest import Manifest, parse_manifest
-from tests.browser.captured import Captured
+from tests.browser.captured import Captured, heap_search
 from tests.browser.music import Samples, plucked, write_wav
 from tests.browser.player_page import PlayerPage
 from tests.browser.purchases import buy, track_key
@@ -98,8 +98,9 @@ async def test_what_a_preview_listener_received_opens_not_one_frame_behind_it(
     await page.until("all of the ciphertext", lambda state: sum(state["stats"]["bytes"].values()) >= size)
 
     traffic = await captured.traffic()
-    channel = await page.run("return channelMessages.length")
-    print(len(traffic), "answers and messages,", sum(map(len, traffic)), "bytes,", channel, "by channels")
+    traffic += [await captured.channel_messages(), await captured.kept()]
+    print(len(traffic), "answers and messages,", *map(len, traffic[-2:]), "bytes by channels and kept")
+    assert len(traffic[-1]) > size / 2, "the ciphertext is in the cache"
     assert await opened(page, own_stack, manifest, traffic) == set(range(free)), (
         "the preview's own keys, no others"
     )
@@ -109,10 +110,15 @@ async def test_what_a_preview_listener_received_opens_not_one_frame_behind_it(
             assert secret not in body, name
             assert secret.hex().encode() not in body, name
 
+    found, heap_bytes = json.loads(await page.run_python(own_stack.url, heap_search(secrets)))
+    assert found == [] and heap_bytes > 20_000_000
+
     # What is looked with sees: after a purchase everything opens.
     await buy(page, own_stack, root)
     await page.until_time(PREVIEW_S + 1)
     assert await opened(page, own_stack, manifest, traffic) == set(range(rendition.chunk_count))
+    found, _ = json.loads(await page.run_python(own_stack.url, heap_search(secrets)))
+    assert "track key" in found
 
 
 async def opened(page: PlayerPage, stack: Stack, manifest: Manifest, traffic: list[bytes]) -> set[int]:

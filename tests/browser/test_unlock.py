@@ -199,6 +199,8 @@ async def test_keys_of_others_and_of_other_tracks_are_named_and_the_preview_play
         want = list(codes)
         state = await page.until(f"a word about {number}", lambda state, want=want: said(state) == want)
         assert not any(error["fatal"] for error in state["errors"])
+    await page.run("player.currentTime = 0.5; player.play()")  # its end may have come meanwhile
+    await page.until_time(1)
     assert await page.run("return [player.owned, player.preview]") == [
         False, {"seconds": PREVIEW_S, "ended": False},
     ]  # fmt: skip
@@ -217,7 +219,9 @@ async def test_keys_of_others_and_of_other_tracks_are_named_and_the_preview_play
 
 
 def said(state: dict[str, Any]) -> list[str]:
-    return [error["code"] for error in state["errors"]]
+    """Of keys; on a slow machine the preview ends while they come."""
+    codes = [error["code"] for error in state["errors"]]
+    return [code for code in codes if code != "preview_ended"]
 
 
 async def test_what_is_owned_plays_from_the_start_while_nobody_gives_grants(
