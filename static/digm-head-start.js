@@ -61,7 +61,8 @@ export function begin(track, hub, policy, proofFor = null, known = null) {
     keys,
     manifest: details.then((found) => fetchManifest(found.manifest_url, track, gateways, ended)),
     grant,
-    owned: details.then(({ preview_s: preview }) => (preview ? ownedKey(track) : null)),
+    // Read when it is asked for: something may be bought before Python is up to be told of it.
+    get owned() { return details.then(({ preview_s: preview }) => (preview ? ownedKey(track) : null)); },
     swarm: details.then((found) => (
       policy.peers ? new EarlySwarm(openSignal(found.signal_urls[0], ended), track, grant, policy, ended) : null)),
     abort,

@@ -20,7 +20,23 @@ let player = null;
 
 // -- the list
 
-async function show() {
+/** @type {Promise<void> | null} */
+let showing = null;
+let isStale = false;
+
+/** Show what is owned now. One after the other: of two at once the older list could be shown last. */
+function show() {
+  isStale = true;
+  showing ??= (async () => {
+    while (isStale) {
+      isStale = false;
+      await showOnce();
+    }
+  })().finally(() => { showing = null; });
+  return showing;
+}
+
+async function showOnce() {
   const owned = await list();
   const isNews = owned.length !== rows.size || owned.some(({ track }) => !rows.has(track));
   if (isNews) {

@@ -127,6 +127,11 @@ def test_devnet_hub_and_nodes_are_killed_and_nothing_acknowledged_is_lost_and_no
     town, village, dice = scene.town, scene.town.village, random.Random(SEED)
     alive = [name for name in NAMES if not town.facts(name)["jailed_until"]]
     known = {number: village.block_hash(number) for number in range(0, village.block + 1, 7)}
+
+    def know() -> None:
+        number = village.block  # which may be another one in a moment
+        known[number] = village.block_hash(number)
+
     artist = town.take_key()
     wav = write_wav(tmp_path / "river.wav", plucked(8, 44_100, 16, 2), 44_100, 16)
     (line,) = town.stack.publish(encode(wav, tmp_path / "river.flac", "flac"), "--title", "River")
@@ -136,11 +141,11 @@ def test_devnet_hub_and_nodes_are_killed_and_nothing_acknowledged_is_lost_and_no
         wait(lambda: town.digm("chain", "publish", root, **KEY).returncode == 0, 2 * PATIENCE_S)
     track = bytes(village.ask("registry", "track_id", artist, bytes.fromhex(root)))
     order = village.order(track, COPIES)
-    known[village.block] = village.block_hash(village.block)
+    know()
     with town.killing(dice, "devnet", dice.choice(alive)):
         town.step_until(lambda: village.ask("pinning", "order", order)["taken"] == COPIES)
     holders = town.holders(order)
-    known[village.block] = village.block_hash(village.block)
+    know()
     before = village.clock["round"]
     with town.killing(dice, "devnet", "hub", dice.choice(holders)):
         town.step_until(lambda: village.clock["round"] >= before + 2)

@@ -248,13 +248,18 @@ async def test_aioice_sends_and_receives_through_it(relay: Relay, transport: str
         def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
             received.put_nowait((data, address))
 
+    class Relayed(Side):
+        def connection_lost(self, _error: Exception | None) -> None:
+            gone.set()
+
+    gone = asyncio.Event()
     username, password = relay.credentials()
     context = ssl.create_default_context(cafile=str(relay.certificate)) if transport == "tls" else None
     if context:
         context.check_hostname = False
     port = relay.tls_port if transport == "tls" else relay.port
     relayed, _ = await turn.create_turn_endpoint(
-        Side,
+        Relayed,
         ("127.0.0.1", port),
         username,
         password,
@@ -272,3 +277,5 @@ async def test_aioice_sends_and_receives_through_it(relay: Relay, transport: str
     finally:
         peer.close()
         await relayed._close()
+        async with asyncio.timeout(60):
+            await gone.wait()  # TLS takes leave; else its socket would be left to the garbage collector
